@@ -1,0 +1,34 @@
+"""talkjax: a video of a person and a voice in, that person speaking those words out.
+
+Re-creates Yi et al., "Audio-driven Talking Face Video Generation with Learning-based
+Personalized Head Pose" (arXiv 2002.10137) in JAX and Flax. The three verbs a person needs
+are here: `prepare`, `finetune`, `generate`, and `evaluate` tells how well it went.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from talkjax import xla_flags
+
+xla_flags.work_around_cpu_miscompile()
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from talkjax.api import doctor as doctor
+    from talkjax.api import evaluate as evaluate
+    from talkjax.api import finetune as finetune
+    from talkjax.api import generate as generate
+    from talkjax.api import prepare as prepare
+
+_VERBS = ("doctor", "evaluate", "finetune", "generate", "prepare")
+__all__ = ["__version__", *_VERBS]
+
+
+def __getattr__(name: str) -> Any:
+    # The verbs pull in JAX, PyAV and OpenCV; `import talkjax` alone must stay quick.
+    if name in _VERBS:
+        return getattr(import_module("talkjax.api"), name)
+    raise AttributeError(f"module 'talkjax' has no attribute {name!r}")

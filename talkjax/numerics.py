@@ -1,0 +1,36 @@
+"""Small numerical pieces with a stated gradient at the bad point."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+def matmul(a: Float[Array, "*b i j"], b: Float[Array, "*b j k"]) -> Float[Array, "*b i k"]:
+    """Matrix product at HIGHEST precision: geometry must not drop to bfloat16 passes on TPU or TF32 on GPU."""
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def einsum(spec: str, *operands: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`jnp.einsum` at HIGHEST precision, for geometry."""
+    return jnp.einsum(spec, *operands, precision=jax.lax.Precision.HIGHEST)
+
+
+def safe_norm(x: Float[Array, "*b n"], axis: int = -1, keepdims: bool = False) -> Float[Array, "..."]:
+    """Euclidean norm whose gradient at the zero vector is zero (not NaN)."""
+    squared = jnp.sum(x * x, axis=axis, keepdims=keepdims)
+    positive = squared > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1.0)), 0.0)
+
+
+def normalize(x: Float[Array, "*b n"], axis: int = -1) -> Float[Array, "*b n"]:
+    """Unit vectors; the zero vector stays zero and passes zero gradient through the length."""
+    norm = safe_norm(x, axis=axis, keepdims=True)
+    return x / jnp.where(norm > 0, norm, 1.0)
+
+
+def safe_divide(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`a / b`, and zero with zero gradient where `b` is zero."""
+    nonzero = b != 0
+    return jnp.where(nonzero, a / jnp.where(nonzero, b, 1.0), 0.0)

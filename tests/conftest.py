@@ -1,0 +1,26 @@
+"""Shared fixtures. Importing talkjax first puts the XLA work-around in place for every test."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+
+import talkjax  # noqa: F401  (sets XLA_FLAGS before JAX starts)
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def data_dir() -> pathlib.Path:
+    """Where real clips live: TALKJAX_DATA, else the `shared/data` folder beside the project."""
+    return pathlib.Path(os.environ.get("TALKJAX_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def target_clip() -> pathlib.Path:
+    """The real target clip; skips, naming the missing file, where it is not at hand."""
+    path = data_dir() / "target_31.mp4"
+    if not path.exists():
+        pytest.skip(f"real clip not at hand: {path.name} (set TALKJAX_DATA)")
+    return path
