@@ -25,10 +25,10 @@ def _indices(*values: int) -> np.ndarray:
 
 
 def _strip(loop: np.ndarray) -> np.ndarray:
-    """Triangles `[n - 2, 3]` that fill a hole whose border loop `[n]` runs corner, upper side, corner, lower side.
+    """Triangles `[n - 2, 3]` that fill a hole with border loop `[n]`: corner, upper side, corner, lower side.
 
-    The loop starts at the corner on the left of the image; a zigzag joins the upper to the lower side, so that no
-    triangle is long and thin when the hole opens.
+    The loop starts at the corner on the left of the image; a zigzag joins the upper to the lower side, so
+    that no triangle is long and thin when the hole opens.
     """
     half = len(loop) // 2
     upper, lower = loop[1:half], loop[:half:-1]
@@ -40,8 +40,12 @@ def _strip(loop: np.ndarray) -> np.ndarray:
 
 
 # Loops: corner on the image's left, along the upper side, corner on the right, back along the lower side.
-OUTER_LIPS = _indices(61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
-INNER_LIPS = _indices(78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
+OUTER_LIPS = _indices(
+    *(61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146),
+)
+INNER_LIPS = _indices(
+    *(78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95),
+)
 RIGHT_EYE = _indices(33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
 LEFT_EYE = _indices(362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382)
 
@@ -86,6 +90,6 @@ FACES_SKIN = np.array(TRIANGLES.split(), np.int32).reshape(852, 3)
 FACES_MOUTH = _strip(INNER_LIPS)  # [18 3] between the lips
 FACES_EYES = np.concatenate([_strip(RIGHT_EYE), _strip(LEFT_EYE)])  # [28 3] between the lids
 FACES = np.concatenate([FACES_SKIN, FACES_MOUTH, FACES_EYES])  # [898 3]
-FACE_REGION = np.repeat(np.array([SKIN, MOUTH, EYES], np.int32), [852, 18, 28])  # [898], types.SKIN/MOUTH/EYES
+FACE_REGION = np.repeat(np.array([SKIN, MOUTH, EYES], np.int32), [852, 18, 28])  # [898] types.SKIN ...
 for _table in (FACES_SKIN, FACES_MOUTH, FACES_EYES, FACES, FACE_REGION):
     _table.setflags(write=False)

@@ -1,7 +1,7 @@
 """The 852 skin triangles of the 468-point face mesh, as one string of indices.
 
-The connectivity is the face tesselation table of MediaPipe 0.10.21 (Apache-2.0, see NOTICE), regrouped from its
-list of edges into triangles: three indices each, counter-clockwise seen from the front with y up.
+The connectivity is the face tesselation table of MediaPipe 0.10.21 (Apache-2.0, see NOTICE), regrouped from
+its list of edges into triangles: three indices each, counter-clockwise seen from the front with y up.
 """
 
 TRIANGLES = """
