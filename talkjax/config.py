@@ -1,0 +1,227 @@
+"""Every setting a person can choose, as frozen dataclasses that validate themselves.
+
+One field is one setting: its default, help text, group and limits stand in one place, and the command line
+makes its flag (and its `--help` line) from that. A config enters a stage's cache key through `to_json`, so
+a stage should be given only the settings that change its result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Self
+
+from talkjax.errors import InputError
+
+FPS = 25.0
+"""Frames per second of everything between the reader and the writer."""
+
+PRESETS = ("auto", "lite", "paper")
+POSES = ("clip", "generated")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    group: str = "settings",
+    choices: tuple[str, ...] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
+    """A dataclass field that is also a flag.
+
+    Args:
+      default: value when not given; None means "decided by the program", as the help text says.
+      help: one line, lower case, without the default.
+      group: heading in `--help`.
+      choices: allowed strings, if they are few.
+      minimum, maximum: inclusive limits of a number.
+    """
+    metadata = {"help": help, "group": group, "choices": choices, "minimum": minimum, "maximum": maximum}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def field_type(config_type: type, name: str) -> type:
+    """The plain type (bool, int, float or str) of a field, `X | None` counting as X."""
+    hint = typing.get_type_hints(config_type)[name]
+    if isinstance(hint, types.UnionType):
+        (hint,) = (arg for arg in typing.get_args(hint) if arg is not type(None))
+    return hint
+
+
+def to_json(config: Any) -> str:
+    """Canonical JSON of a config dataclass (or of plain data): equal settings give equal text."""
+    is_config = dataclasses.is_dataclass(config) and not isinstance(config, type)
+    data = dataclasses.asdict(config) if is_config else config
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def config_hash(config: Any) -> str:
+    """sha256 (hex) over the config's class name and its settings."""
+    return hashlib.sha256(f"{type(config).__name__}:{to_json(config)}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Config:
+    """Base of all configs."""
+
+    def validate(self) -> Self:
+        """Returns self; InputError names the flag whose value is of the wrong type or out of its limits."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                self._check(field, value)
+        return self
+
+    def _check(self, field: dataclasses.Field[Any], value: Any) -> None:
+        flag = f"--{field.name}={value}"
+        wanted = field_type(type(self), field.name)
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if not (type(value) is wanted or (wanted is float and is_number)):
+            raise InputError(
+                f"{flag} is not usable", expected=f"a value of type {wanted.__name__}", code="bad_config"
+            )
+        low, high = field.metadata.get("minimum"), field.metadata.get("maximum")
+        if wanted in (int, float) and not (
+            (low is None or value >= low) and (high is None or value <= high) and value == value
+        ):
+            limits = " and ".join(
+                f"{w} {v}" for w, v in (("at least", low), ("at most", high)) if v is not None
+            )
+            raise InputError(f"{flag} is out of range", expected=limits or "a number", code="bad_config")
+        choices = field.metadata.get("choices")
+        if choices and value not in choices:
+            raise InputError(f"{flag} is unknown", expected=f"one of {', '.join(choices)}", code="bad_config")
+
+    def to_json(self) -> str:
+        """Canonical JSON text."""
+        return to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Parses what `to_json` wrote; an unknown key is an InputError."""
+        data = json.loads(text)
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(data) - known):
+            raise InputError(
+                f"{cls.__name__} has no setting {', '.join(unknown)}",
+                expected=", ".join(sorted(known)),
+                code="bad_config",
+            )
+        return cls(**data).validate()
+
+
+@dataclass(frozen=True)
+class PrepareConfig(Config):
+    """From a clip to landmarks, 3D tracking, texture and backgrounds."""
+
+    train_frames: int | None = option(
+        None, "frames 0..N-1 train, the rest is held out; none: min(300, 80 % of the clip)", minimum=50
+    )
+    max_seconds: float = option(600.0, "refuse clips longer than this", minimum=3.0, maximum=3600.0)
+
+    def split(self, n_frames: int) -> int:
+        """The number of training frames of a clip with `n_frames` frames at 25 fps.
+
+        InputError when `train_frames` is larger than the clip; equal is allowed (nothing held out).
+        """
+        if self.train_frames is None:
+            return min(300, int(0.8 * n_frames))
+        if self.train_frames > n_frames:
+            raise InputError(
+                f"the clip has {n_frames} frames at 25 fps, fewer than --train_frames={self.train_frames}",
+                fix=f"use --train_frames={int(0.8 * n_frames)}, or a longer clip",
+                code="clip_shorter_than_train_frames",
+            )
+        return self.train_frames
+
+
+@dataclass(frozen=True)
+class MappingConfig(Config):
+    """Fine-tuning of the net from sound to expression and head pose."""
+
+    preset: str = option("lite", "size of the networks", choices=("lite", "paper"))
+    steps: int = option(400, "optimiser steps", minimum=1)
+    seed: int = option(0, "the run's only seed", minimum=0)
+    all_frames: bool = option(False, "train on every frame of the clip, nothing held out")
+
+
+@dataclass(frozen=True)
+class RefinerConfig(Config):
+    """Fine-tuning of the net from composed frames to photographic ones."""
+
+    preset: str = option("lite", "size of the networks", choices=("lite", "paper"))
+    steps: int = option(3000, "optimiser steps", minimum=1)
+    seed: int = option(0, "the run's only seed", minimum=0)
+    all_frames: bool = option(False, "train on every frame of the clip, nothing held out")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(Config):
+    """Personal fine-tuning of both networks."""
+
+    preset: str = option("auto", "size of the networks; auto: lite on a CPU, else paper", choices=PRESETS)
+    all_frames: bool = option(False, "train on every frame: the model to keep, but not one to evaluate")
+    mapping_steps: int | None = option(
+        None, "optimiser steps from sound to face; none: the preset's", minimum=1
+    )
+    refiner_steps: int | None = option(None, "optimiser steps of the refiner; none: the preset's", minimum=1)
+    seed: int = option(0, "the run's only seed", minimum=0)
+
+    def mapping(self, platform: str = "cpu") -> MappingConfig:
+        """The mapping's own settings on a JAX platform ("cpu", "gpu", "tpu")."""
+        preset = resolve_preset(self.preset, platform)
+        steps = self.mapping_steps or {"lite": 400, "paper": 1700}[preset]
+        return MappingConfig(preset=preset, steps=steps, seed=self.seed, all_frames=self.all_frames)
+
+    def refiner(self, platform: str = "cpu") -> RefinerConfig:
+        """The refiner's own settings on a JAX platform."""
+        preset = resolve_preset(self.preset, platform)
+        steps = self.refiner_steps or {"lite": 3000, "paper": 17880}[preset]
+        return RefinerConfig(preset=preset, steps=steps, seed=self.seed, all_frames=self.all_frames)
+
+
+@dataclass(frozen=True)
+class GenerateConfig(Config):
+    """From a voice to a video."""
+
+    pose: str = option(
+        "clip", "head motion: replayed from the clip, or generated", group="motion", choices=POSES
+    )
+    pose_gain: float = option(
+        1.0, "strength of head motion around its mean", group="motion", minimum=0.0, maximum=2.0
+    )
+    seed: int = option(0, "seed of everything random", group="motion", minimum=0)
+    preset: str = option(
+        "auto",
+        "which fine-tuned networks to use; auto: those that are there",
+        group="picture",
+        choices=PRESETS,
+    )
+    preview: bool = option(False, "only the first 3 seconds", group="output")
+    compare: bool = option(False, "put the result beside the real clip", group="output")
+    crf: int = option(
+        18, "H.264 quality, smaller is better and larger", group="output", minimum=0, maximum=40
+    )
+    overwrite: bool = option(False, "replace an existing output file", group="output")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(Config):
+    """Figures on held-out frames."""
+
+    crf: int = option(18, "H.264 quality of the two videos", minimum=0, maximum=40)
+    max_frames: int | None = option(None, "evaluate only the first N held-out frames; none: all", minimum=25)
+    seed: int = option(0, "seed of everything random", minimum=0)
+
+
+def resolve_preset(preset: str, platform: str) -> str:
+    """`auto` is lite on a CPU and paper on an accelerator; anything else stays."""
+    if preset != "auto":
+        return preset
+    return "lite" if platform == "cpu" else "paper"

@@ -1,0 +1,42 @@
+"""What the verbs return to Python: plain values, so that nothing below the api needs to import it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class GenerateResult:
+    """A written video.
+
+    Attributes:
+      path: the mp4.
+      sidecar: the JSON beside it that says it is synthetic and what it was made from.
+      seconds: wall-clock seconds per stage, in the order in which they ran.
+      frames: number of frames written, at 25 fps.
+    """
+
+    path: Path
+    sidecar: Path
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    frames: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """Figures on the held-out frames.
+
+    Attributes:
+      folder: `identities/<name>/evaluation`, with metrics.json, report.html and the two videos.
+      report: the HTML report.
+      metrics: the content of metrics.json.
+      table: the same figures as lines of text for a terminal.
+    """
+
+    folder: Path
+    report: Path
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    table: str = ""
