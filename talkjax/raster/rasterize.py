@@ -1,0 +1,110 @@
+"""Triangles in, fragments out: who is seen at each pixel and where on that triangle.
+
+Visibility is integer and has no gradient; barycentrics and depth are recomputed from the visible triangle in plain
+JAX, so autodiff (forward, reverse, higher order) just works. Silhouettes carry no gradient here.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from talkjax.errors import InputError
+from talkjax.raster.topology import Topology
+from talkjax.raster.visibility import visibility
+from talkjax.types import Fragments
+
+BACKGROUND_DEPTH = 1.0
+"""NDC depth of a pixel that shows no triangle: the far plane."""
+_MIN_AREA_PX = 1e-9
+"""Below this twice-area (px^2) a triangle has no usable barycentrics: its centre is taken, with zero gradient."""
+
+
+def rasterize(
+    verts_clip: Float[Array, "*b v 4"], topology: Topology, height: int, width: int, *, cull: bool = False
+) -> Fragments:
+    """The visible triangle, perspective-correct barycentrics and NDC depth of every pixel.
+
+    Args:
+      verts_clip: homogeneous clip coordinates (docs/raster.md); any leading batch.
+      topology: triangles, shared by the batch.
+      height, width: image size, px; static.
+      cull: drop triangles seen from behind (clockwise with y up).
+
+    Triangles with a vertex that is NaN, infinite, nearer than the near plane or more than 32768 px off centre are
+    not drawn; the others are not affected. Equal depth: the lowest face index wins. Background: face_id -1, bary 0,
+    depth 1, no gradient. Gradients: bary and depth with respect to verts_clip.
+
+    Raises:
+      InputError: shapes that do not fit.
+    """
+    if verts_clip.shape[-2:] != (topology.n_verts, 4):
+        raise InputError(
+            f"verts_clip has shape {verts_clip.shape}",
+            expected=f"[*b, {topology.n_verts}, 4]",
+            code="bad_shape",
+        )
+    if height < 1 or width < 1:
+        raise InputError(f"image of {height} x {width} pixels", expected="at least 1 x 1", code="bad_shape")
+    batch = verts_clip.shape[:-2]
+    faces4 = jnp.asarray(topology.faces4)
+    flat = verts_clip.astype(jnp.float32).reshape(-1, topology.n_verts, 4)
+    see, fixed = visibility(height, width, cull), lax.stop_gradient(flat)
+    # a batch of one skips the loop over frames, inside which XLA uses a single thread
+    face_id = see(fixed[0], faces4)[None] if flat.shape[0] == 1 else lax.map(lambda v: see(v, faces4), fixed)
+    bary, depth = locate(flat, face_id, faces4)
+    shape = (*batch, height, width)
+    return Fragments(face_id=face_id.reshape(shape), bary=bary.reshape(*shape, 3), depth=depth.reshape(shape))
+
+
+def locate(
+    verts_clip: Float[Array, "b v 4"], face_id: Int[Array, "b h w"], faces4: Int[Array, "f 4"]
+) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w"]]:
+    """Barycentrics and depth of each pixel's centre on its given triangle; zeros and 1 on the background.
+
+    Homogeneous form: with corners (x_i, y_i, w_i) and a pixel at (px, py) in NDC, the perspective-correct weights
+    are the 2 x 2 minors of (x_i - px w_i, y_i - py w_i), normalized to sum 1. No division by w.
+    """
+    _, height, width = face_id.shape
+    seen = face_id >= 0
+    corners = gather_face_rows(verts_clip, face_id, faces4)
+    pixel_x = ((2 * jnp.arange(width) + 1) / width - 1).astype(jnp.float32)[None, None, :]
+    pixel_y = (1 - (2 * jnp.arange(height) + 1) / height).astype(jnp.float32)[None, :, None]
+    x = [c[..., 0] - pixel_x * c[..., 3] for c in corners]
+    y = [c[..., 1] - pixel_y * c[..., 3] for c in corners]
+    minors = [x[1] * y[2] - y[1] * x[2], x[2] * y[0] - y[2] * x[0], x[0] * y[1] - y[0] * x[1]]
+    total = minors[0] + minors[1] + minors[2]
+    # total = 2 area_ndc * w0 w1 w2; area_px = area_ndc * width * height / 4
+    threshold = (
+        (4 * _MIN_AREA_PX / (width * height)) * corners[0][..., 3] * corners[1][..., 3] * corners[2][..., 3]
+    )
+    usable = seen & (jnp.abs(total) > threshold)
+    inverse = 1.0 / jnp.where(
+        usable, total, 1.0
+    )  # the unused branch must be finite too, or its gradient is NaN
+    fallback = jnp.where(seen, 1.0 / 3.0, 0.0)
+    bary = [jnp.where(usable, m * inverse, fallback) for m in minors]
+    z = sum(b * c[..., 2] for b, c in zip(bary, corners, strict=True))
+    w = sum(b * c[..., 3] for b, c in zip(bary, corners, strict=True))
+    depth = jnp.where(seen, z / jnp.where(seen & (w != 0), w, 1.0), BACKGROUND_DEPTH)
+    return jnp.stack(bary, axis=-1), depth
+
+
+def gather_face_rows(
+    rows: Float[Array, "b v c"], face_id: Int[Array, "b h w"], faces4: Int[Array, "f 4"]
+) -> list[Float[Array, "b h w c"]]:
+    """The rows of each pixel's three corners; zero on the background. `rows` may have batch 1, shared by all.
+
+    Zeroed right after the gather: the background reads triangle 0, whose vertices may be NaN.
+    """
+    n_batch, n_verts, n_channels = rows.shape
+    seen = (face_id >= 0)[..., None]
+    if faces4.shape[0] == 0:
+        return [jnp.zeros((*face_id.shape, n_channels), rows.dtype)] * 3
+    corner = faces4.at[jnp.maximum(face_id, 0)].get(mode="promise_in_bounds")
+    if n_batch > 1:
+        corner = corner + n_verts * jnp.arange(n_batch, dtype=jnp.int32)[:, None, None, None]
+    table = rows.reshape(-1, n_channels)
+    gathered = [table.at[corner[..., i]].get(mode="promise_in_bounds") for i in range(3)]
+    return [jnp.where(seen, g, 0.0) for g in gathered]

@@ -1,0 +1,60 @@
+"""Meshes and views for the rasterizer's tests."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def head_mesh(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """A bumpy ellipsoid with a nose: verts [v 3], faces [f 3], outward counter-clockwise."""
+    theta = np.linspace(0, np.pi, rows + 1)[1:-1, None]
+    phi = (np.arange(columns) * 2 * np.pi / columns)[None]
+    rings = np.stack(
+        np.broadcast_arrays(np.sin(theta) * np.cos(phi), np.cos(theta), np.sin(theta) * np.sin(phi)), -1
+    ).reshape(-1, 3)
+    directions = np.concatenate([[[0, 1, 0]], rings, [[0, -1, 0]]])
+    radius = (
+        1 + 0.05 * np.sin(7 * directions[:, 0] + 3 * directions[:, 1]) + 0.02 * np.sin(13 * directions[:, 2])
+    )
+    radius += 0.25 * np.exp(-(1 - directions @ [0, -0.1, 0.995]) / 0.02)
+    faces = []
+    for r in range(rows - 2):
+        for c in range(columns):
+            a, b = 1 + r * columns + c, 1 + r * columns + (c + 1) % columns
+            faces += [(a, b, a + columns), (b, b + columns, a + columns)]
+    last = len(directions) - 1
+    for c in range(columns):
+        d = (c + 1) % columns
+        faces += [(0, 1 + d, 1 + c), (last, last - columns + c, last - columns + d)]
+    return directions * radius[:, None] * [0.78, 1.0, 0.9], np.array(faces, np.int32)
+
+
+def view(verts: np.ndarray, yaw: float = 0.3, distance: float = 3.6, zoom: float = 2.75) -> np.ndarray:
+    """Clip coordinates [v 4] float32 of a perspective view from the +z axis."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    p = verts @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+    w, near, far = distance - p[:, 2], 0.1, 10.0
+    z = ((far + near) * w - 2 * far * near) / (far - near)
+    return np.stack([zoom * p[:, 0], zoom * p[:, 1], z, w], -1).astype(np.float32)
+
+
+def soup(seed: int, n_verts: int, n_faces: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """Random overlapping triangles with varying w; `spread` 1 fills the image, more goes beyond it."""
+    rng = np.random.default_rng(seed)
+    w = rng.uniform(0.5, 2.0, (n_verts, 1))
+    ndc = np.concatenate(
+        [
+            rng.uniform(-spread, spread, (n_verts, 2)),
+            rng.uniform(-0.9, 0.9, (n_verts, 1)),
+            np.ones((n_verts, 1)),
+        ],
+        1,
+    )
+    return (ndc * w).astype(np.float32), rng.integers(0, n_verts, (n_faces, 3)).astype(np.int32)
+
+
+def on_grid(points_px: np.ndarray, height: int, width: int, depth: float = 0.0) -> np.ndarray:
+    """Clip coordinates whose snapped positions are exactly `points_px` (x, y; multiples of 1/256 px)."""
+    points_px = np.asarray(points_px, np.float64)
+    x, y = 2 * points_px[:, 0] / width - 1, 1 - 2 * points_px[:, 1] / height
+    return np.stack([x, y, np.full_like(x, depth), np.ones_like(x)], -1).astype(np.float32)
