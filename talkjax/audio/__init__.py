@@ -1,1 +1,1 @@
-"""See the README's code map."""
+"""Waveform to features at video rate, and voice activity; pure jnp, no I/O."""
