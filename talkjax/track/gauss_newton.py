@@ -1,0 +1,225 @@
+"""The least-squares problem that all landmark fits share: residuals, Jacobians, priors, damped steps.
+
+Unknowns per frame: theta = (euler 3, translation 3, exp e); over all frames: alpha = id_coeffs. Jacobians
+and their products run jitted in float32 at HIGHEST precision, frame blocks are solved in float64 numpy.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Bool, Float
+
+from talkjax.face import mesh468
+from talkjax.face.pose import apply_pose, rotation
+from talkjax.numerics import einsum
+from talkjax.raster.camera import project
+from talkjax.track.lift import eye_distance_px
+from talkjax.types import Camera, FaceModel, Pose
+
+POSE_SIZE = 6
+
+_FRAMES_AT_ONCE = 16  # bounds the memory of the Jacobians
+
+
+class Blocks(NamedTuple):
+    """Gauss-Newton blocks of the data term, per frame; unknowns are (theta, alpha)."""
+
+    cost: np.ndarray  # [t]
+    gradient: np.ndarray  # [t m+k]
+    hessian: np.ndarray  # [t m+k m+k]
+
+
+@struct.dataclass
+class LandmarkProblem:
+    """A face at the 468 landmarks, with the camera and a weight per landmark."""
+
+    mean: Float[Array, "468 3"]
+    id_basis: Float[Array, "k 468 3"]
+    exp_basis: Float[Array, "e 468 3"]
+    exp_signed: Bool[Array, "e"]
+    weights: Float[Array, "468"]
+    camera: Camera
+
+
+def landmark_weights() -> np.ndarray:
+    """How much each of the 468 landmarks counts: lips 1, face 0.6, outline 0.3 (face.md §5).
+
+    The outline is where the network marks the visible border rather than a point of the skin.
+    """
+    weights = np.full(mesh468.N_MESH, 0.6)
+    weights[mesh468.LIPS] = 1.0
+    weights[mesh468.FACE_OVAL] = 0.3
+    return weights
+
+
+def make_problem(model: FaceModel, camera: Camera, *, free_identity: bool) -> LandmarkProblem:
+    """The model at its landmarks with the standard weights; a frozen identity has no id unknowns."""
+    at = model.landmark_verts
+    return LandmarkProblem(
+        mean=model.mean[at],
+        id_basis=model.id_basis[:, at] if free_identity else model.id_basis[:0, at],
+        exp_basis=model.exp_basis[:, at],
+        exp_signed=model.exp_signed,
+        weights=jnp.asarray(landmark_weights(), jnp.float32),
+        camera=camera,
+    )
+
+
+def observations(landmarks: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Observed points [t 468 2] px and the factor [t] from px to % of the outer-eye distance.
+
+    Invalid and non-finite frames get factor 0 and harmless numbers.
+    """
+    points = np.asarray(landmarks, np.float64)[:, : mesh468.N_MESH, :2]
+    distance = eye_distance_px(points)
+    usable = np.asarray(valid, bool) & np.isfinite(points).all((1, 2)) & (distance > 1.0)
+    scale = np.where(usable, 100.0 / np.where(usable, distance, 1.0), 0.0)
+    return np.where(usable[:, None, None], points, 0.0).astype(np.float32), scale.astype(np.float32)
+
+
+def bridge(theta: np.ndarray, used: np.ndarray, n_frames: int) -> np.ndarray:
+    """Spreads rows [u m] known at frames `used` [u] over all frames: linear between, constant outside."""
+    frames = np.arange(n_frames)
+    return np.stack([np.interp(frames, used, column) for column in theta.T], axis=1)
+
+
+def _project(euler: Array, translation: Array, verts: Array, camera: Camera) -> Array:
+    """Pixels [n 2] of model-space points [n 3]."""
+    return project(apply_pose(verts, Pose(euler=euler, translation=translation)), camera)
+
+
+def _shape(problem: LandmarkProblem, exp: Array, alpha: Array) -> Array:
+    shape = problem.mean + einsum("k,knc->nc", alpha, problem.id_basis)
+    return shape + einsum("e,enc->nc", exp, problem.exp_basis)
+
+
+def _residual(problem: LandmarkProblem, theta: Array, alpha: Array, observed: Array, scale: Array) -> Array:
+    verts = _shape(problem, theta[POSE_SIZE:], alpha)
+    px = _project(theta[:3], theta[3:POSE_SIZE], verts, problem.camera)
+    return (px - observed) * scale * problem.weights[:, None]
+
+
+def _frame_blocks(
+    problem: LandmarkProblem, theta: Array, alpha: Array, observed: Array, scale: Array
+) -> tuple[Array, Array, Array]:
+    euler, translation, exp = theta[:3], theta[3:POSE_SIZE], theta[POSE_SIZE:]
+    verts = _shape(problem, exp, alpha)
+    weight = scale * problem.weights[:, None]
+    residual = (_project(euler, translation, verts, problem.camera) - observed) * weight
+    pose_jac = jax.jacfwd(lambda p: _project(p[:3], p[3:], verts, problem.camera))(theta[:POSE_SIZE])
+    # each point's pixel depends on that point alone: d px / d vertex = d px / d translation @ R
+    vertex_jac = einsum("nac,cb->nab", pose_jac[..., 3:], rotation(euler))
+    basis = jnp.concatenate([problem.exp_basis, problem.id_basis])
+    shape_jac = einsum("nab,knb->nak", vertex_jac, basis)
+    jacobian = jnp.concatenate([pose_jac, shape_jac], axis=-1) * weight[..., None]
+    jacobian = jacobian.reshape(-1, jacobian.shape[-1])
+    flat = residual.reshape(-1)
+    return jnp.sum(flat * flat), einsum("ri,r->i", jacobian, flat), einsum("ri,rj->ij", jacobian, jacobian)
+
+
+@jax.jit
+def _blocks(
+    problem: LandmarkProblem, theta: Array, alpha: Array, observed: Array, scale: Array
+) -> tuple[Array, Array, Array]:
+    return jax.lax.map(
+        lambda frame: _frame_blocks(problem, frame[0], alpha, frame[1], frame[2]),
+        (theta, observed, scale),
+        batch_size=_FRAMES_AT_ONCE,
+    )
+
+
+@jax.jit
+def _costs(problem: LandmarkProblem, theta: Array, alpha: Array, observed: Array, scale: Array) -> Array:
+    residual = jax.vmap(_residual, (None, 0, None, 0, 0))(problem, theta, alpha, observed, scale)
+    return jnp.sum(residual**2, axis=(1, 2))
+
+
+def linearize(
+    problem: LandmarkProblem, theta: np.ndarray, alpha: np.ndarray, observed: np.ndarray, scale: np.ndarray
+) -> Blocks:
+    """Cost, gradient J'r and Gauss-Newton matrix J'J of the data term of every frame (float64)."""
+    out = _blocks(problem, jnp.float32(theta), jnp.float32(alpha), observed, scale)
+    return Blocks(*(np.asarray(value, np.float64) for value in out))
+
+
+def data_cost(
+    problem: LandmarkProblem, theta: np.ndarray, alpha: np.ndarray, observed: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """Sum of squared weighted residuals of every frame [t], in (% of the outer-eye distance) squared."""
+    out = _costs(problem, jnp.float32(theta), jnp.float32(alpha), observed, scale)
+    return np.asarray(out, np.float64)
+
+
+def expression_prior(
+    exp: np.ndarray, signed: np.ndarray, strength: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cost [t], gradient [t e] and Hessian diagonal [t e] of what keeps expressions plausible.
+
+    strength * (e^2 + (30 min(e, 0))^2 for unsigned axes + (9 max(|e| - 1.3, 0))^2), face.md §5; the gradient
+    and the diagonal are halved, like J'r and J'J of the data term.
+    """
+    negative = np.where(signed, 0.0, np.minimum(exp, 0.0))
+    excess = np.sign(exp) * np.maximum(np.abs(exp) - 1.3, 0.0)
+    cost = (exp**2 + (30.0 * negative) ** 2 + (9.0 * excess) ** 2).sum(-1)
+    gradient = exp + 900.0 * negative + 81.0 * excess
+    diagonal = 1.0 + 900.0 * (negative < 0) + 81.0 * (excess != 0)
+    return strength * cost, strength * gradient, strength * diagonal
+
+
+def damp(hessian: np.ndarray, mu: np.ndarray | float) -> np.ndarray:
+    """Levenberg-Marquardt: adds mu times the diagonal (and a floor) to matrices [*b n n]."""
+    diagonal = np.einsum("...ii->...i", hessian)
+    extra = np.asarray(mu)[..., None] * np.maximum(diagonal, 1e-3) + 1e-4
+    return hessian + extra[..., None] * np.eye(hessian.shape[-1])
+
+
+def fit_frames(
+    problem: LandmarkProblem,
+    theta: np.ndarray,
+    observed: np.ndarray,
+    scale: np.ndarray,
+    *,
+    strength: float = 1.0,
+    iterations: int = 15,
+    tolerance: float = 1e-3,
+) -> np.ndarray:
+    """Fits pose and expression of every frame on its own, identity fixed at zero coefficients.
+
+    Args:
+      theta: [t 6+e] start.
+      observed, scale: from `observations`; frames with scale 0 keep their start.
+      strength: weight of the expression prior.
+      iterations: upper limit; stops when no frame's cost falls by more than `tolerance` of itself.
+
+    Returns:
+      theta [t 6+e] float64.
+    """
+    alpha = np.zeros(problem.id_basis.shape[0])
+    signed = np.asarray(problem.exp_signed)
+    size = theta.shape[1]
+    theta = np.array(theta, np.float64)
+    mu = np.full(len(theta), 1e-2)
+    active = scale > 0
+    for _ in range(iterations):
+        blocks = linearize(problem, theta, alpha, observed, scale)
+        prior, prior_gradient, prior_diagonal = expression_prior(theta[:, POSE_SIZE:], signed, strength)
+        hessian, gradient = blocks.hessian[:, :size, :size].copy(), blocks.gradient[:, :size].copy()
+        gradient[:, POSE_SIZE:] += prior_gradient
+        index = np.arange(POSE_SIZE, size)
+        hessian[:, index, index] += prior_diagonal
+        cost = blocks.cost + prior
+        step = np.linalg.solve(damp(hessian, mu), gradient[..., None])[..., 0]
+        trial = theta - step * active[:, None]
+        trial_prior = expression_prior(trial[:, POSE_SIZE:], signed, strength)[0]
+        trial_cost = data_cost(problem, trial, alpha, observed, scale) + trial_prior
+        better = active & (trial_cost < cost)
+        theta = np.where(better[:, None], trial, theta)
+        mu = np.where(better, np.maximum(mu / 5, 1e-6), mu * 8)
+        if not (better & (trial_cost < (1 - tolerance) * cost)).any():
+            break
+    return theta

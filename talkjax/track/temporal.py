@@ -1,0 +1,178 @@
+"""Pose and expression of every frame of a clip, smooth in time, with the identity frozen.
+
+Each frame is fitted alone first; then one Gauss-Newton problem over the whole clip adds a prior on second
+differences. Its matrix is banded (two frames to each side), so a banded Cholesky solves it (face.md §3, §5).
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Bool, Float
+from scipy.linalg import solveh_banded
+
+from talkjax.errors import InputError
+from talkjax.face.model import face_verts
+from talkjax.face.pose import apply_pose
+from talkjax.raster.camera import project
+from talkjax.track import gauss_newton as gn
+from talkjax.track.bundle import EFFECTIVE_FRAMES, EXP_PRIOR, initial_theta
+from talkjax.types import Camera, FaceModel, Pose
+
+ACCELERATION_SIGMA = {"euler": 0.01, "xy": 0.008, "depth": 0.015, "exp": 0.35}
+"""Standard deviation of second differences per frame^2: radians, dm, dm, coefficients (face.md §5)."""
+
+MIN_FRAMES = 3
+_DATA_SHARE = 1 / EFFECTIVE_FRAMES  # a frame's 936 residuals repeat each other about this much
+_ITERATIONS = 12
+
+
+@struct.dataclass
+class FaceTrack:
+    """Head pose and expression per frame; `valid` marks the frames that were seen, others are bridged."""
+
+    pose: Pose
+    exp_coeffs: Float[Array, "t e"]
+    valid: Bool[Array, "t"]
+
+
+def fit_track(
+    model: FaceModel,
+    landmarks: np.ndarray,
+    valid: np.ndarray,
+    camera: Camera,
+    init: tuple[Pose, np.ndarray] | None = None,
+) -> FaceTrack:
+    """Fits a clip, or any stretch of at least `MIN_FRAMES` frames, with the model's mean as identity.
+
+    Args:
+      model: the person.
+      landmarks: [t 478 3] px at 25 fps.
+      valid: [t] bool; other frames carry no data and are bridged by the prior.
+      camera: the one the model was fitted with.
+      init: (Pose [t], exp_coeffs [t e]) to start from, e.g. of `fit_identity`.
+
+    Raises:
+      InputError: fewer than `MIN_FRAMES` valid frames.
+    """
+    observed, scale = gn.observations(landmarks, valid)
+    used = np.flatnonzero(scale > 0)
+    if len(used) < MIN_FRAMES:
+        raise InputError(
+            f"only {len(used)} of {len(observed)} frames have a face",
+            expected=f"at least {MIN_FRAMES}",
+            fix="use a stretch in which the face is found",
+            code="too_few_face_frames",
+        )
+    problem = gn.make_problem(model, camera, free_identity=False)
+    if init is None:
+        start = initial_theta(model, np.asarray(landmarks)[used], camera)
+    else:
+        start = np.concatenate([np.asarray(p) for p in (init[0].euler, init[0].translation, init[1])], 1)[
+            used
+        ]
+    alone = gn.fit_frames(problem, start, observed[used], scale[used], strength=EXP_PRIOR)
+    theta = _smooth(problem, gn.bridge(alone, used, len(observed)), observed, scale)
+    return FaceTrack(
+        pose=Pose(
+            euler=jnp.asarray(theta[:, :3], jnp.float32),
+            translation=jnp.asarray(theta[:, 3:6], jnp.float32),
+        ),
+        exp_coeffs=jnp.asarray(theta[:, gn.POSE_SIZE :], jnp.float32),
+        valid=jnp.asarray(scale > 0),
+    )
+
+
+def _stiffness(n_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Diagonals 0, 1, 2 of D'D for the second-difference matrix D [t-2 t]."""
+    d0, d1, d2 = np.zeros(n_frames), np.zeros(max(n_frames - 1, 0)), np.zeros(max(n_frames - 2, 0))
+    for offset, weight in enumerate((1.0, 4.0, 1.0)):
+        d0[offset : offset + n_frames - 2] += weight
+    d1[:-1] -= 2
+    d1[1:] -= 2
+    d2 += 1
+    return d0, d1, d2
+
+
+def _acceleration_weight(size: int) -> np.ndarray:
+    """1 / sigma^2 [m] of each unknown's second difference."""
+    sigma = np.full(size, ACCELERATION_SIGMA["exp"])
+    sigma[:3] = ACCELERATION_SIGMA["euler"]
+    sigma[3:5] = ACCELERATION_SIGMA["xy"]
+    sigma[5] = ACCELERATION_SIGMA["depth"]
+    return 1 / sigma**2
+
+
+def _apply_stiffness(theta: np.ndarray) -> np.ndarray:
+    """D'D theta [t m]."""
+    second = np.diff(theta, 2, axis=0)
+    out = np.zeros_like(theta)
+    for offset, weight in enumerate((1.0, -2.0, 1.0)):
+        out[offset : offset + len(second)] += weight * second
+    return out
+
+
+def _banded(hessian: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Lower band storage [2m+1, t m] of the clip's matrix: frame blocks [t m m] plus the stiffness."""
+    n_frames, size, _ = hessian.shape
+    band = np.zeros((2 * size + 1, n_frames, size))
+    for below in range(size):
+        band[below, :, : size - below] = np.diagonal(hessian, -below, axis1=1, axis2=2)
+    for step, diagonal in enumerate(_stiffness(n_frames)):
+        band[step * size, : n_frames - step] += diagonal[:, None] * weight
+    return band.reshape(2 * size + 1, n_frames * size)
+
+
+def _smooth(
+    problem: gn.LandmarkProblem, theta: np.ndarray, observed: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """Minimizes (data + expression prior) / EFFECTIVE_FRAMES + acceleration over the whole clip."""
+    signed, alpha = np.asarray(problem.exp_signed), np.zeros(0)
+    weight = _acceleration_weight(theta.shape[1])
+    index = np.arange(gn.POSE_SIZE, theta.shape[1])
+    strength = EXP_PRIOR * _DATA_SHARE
+
+    def total(theta: np.ndarray) -> float:
+        prior = gn.expression_prior(theta[:, gn.POSE_SIZE :], signed, strength)[0]
+        acceleration = (np.diff(theta, 2, axis=0) ** 2 * weight).sum()
+        data = gn.data_cost(problem, theta, alpha, observed, scale)
+        return float(data.sum() * _DATA_SHARE + prior.sum() + acceleration)
+
+    mu, cost = 1e-4, total(theta)
+    for _ in range(_ITERATIONS):
+        blocks = gn.linearize(problem, theta, alpha, observed, scale)
+        _, prior_gradient, prior_diagonal = gn.expression_prior(theta[:, gn.POSE_SIZE :], signed, strength)
+        hessian = blocks.hessian * _DATA_SHARE
+        gradient = blocks.gradient * _DATA_SHARE + _apply_stiffness(theta) * weight
+        hessian[:, index, index] += prior_diagonal
+        gradient[:, gn.POSE_SIZE :] += prior_gradient
+        band = _banded(gn.damp(hessian, mu), weight)
+        step = solveh_banded(band, gradient.ravel(), lower=True, overwrite_ab=True).reshape(theta.shape)
+        trial = total(theta - step)
+        print("   gn", cost, trial, mu, np.abs(step).max())
+        if not trial < cost:
+            mu = max(mu * 10, 1e-4)
+            continue
+        gain, theta, cost, mu = (cost - trial) / cost, theta - step, trial, mu / 10
+        if gain < 1e-4:
+            break
+    return theta
+
+
+def project_track(model: FaceModel, track: FaceTrack, camera: Camera) -> Float[Array, "t 468 2"]:
+    """Where the track puts the landmarks, px; identity is the model's mean."""
+    no_identity = jnp.zeros((model.id_basis.shape[0],))
+    verts = face_verts(model, no_identity, track.exp_coeffs)[:, model.landmark_verts]
+    return project(apply_pose(verts, track.pose), camera)
+
+
+def landmark_error(model: FaceModel, track: FaceTrack, landmarks: np.ndarray, camera: Camera) -> np.ndarray:
+    """Distance of the track's landmarks to the observed ones, % of the frame's outer-eye distance.
+
+    Returns:
+      [t 468]; NaN in frames that are not valid.
+    """
+    observed, scale = gn.observations(landmarks, np.asarray(track.valid))
+    distance = np.linalg.norm(np.asarray(project_track(model, track, camera)) - observed, axis=-1)
+    return np.where(scale[:, None] > 0, distance * scale[:, None], np.nan)
