@@ -1,0 +1,138 @@
+"""The paper's audio network: MFCC windows -> expression and pose coefficients (reference.md §3.1).
+
+Per video frame a small CNN over the 28 x 12 MFCC window, then a 3-layer LSTM over frames of any number. With
+70 outputs it has 29,430,534 parameters, as the reference. (`LiteMappingNet` lives in `nets/mapping_lite.py`.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from talkjax.nets.layers import NORM_EPS, REFERENCE_INIT, Conv, moments, normal_around_one
+from talkjax.nets.mapping_lite import LiteMappingNet as LiteMappingNet
+from talkjax.nets.mapping_lite import set_linear_path as set_linear_path
+
+BATCH_NORM_RATE = 0.1
+"""How much of the running statistics each batch replaces."""
+
+
+class StepBatchNorm(nn.Module):
+    """Batch norm over `[b t h w c]` with statistics per time step, as the reference's loop over steps gives.
+
+    Training: mean and variance over b, h, w of each step alone; the running ones (collection `batch_stats`)
+    take the steps one after the other, as `t` separate updates would. Otherwise the running ones are used.
+    """
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t h w c"], train: bool) -> Float[Array, "b t h w c"]:
+        c = x.shape[-1]
+        scale = self.param("scale", normal_around_one(), (c,))
+        bias = self.param("bias", nn.initializers.zeros, (c,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (c,))
+        running_variance = self.variable("batch_stats", "var", jnp.ones, (c,))
+        if not train:
+            gain = lax.rsqrt(running_variance.value + NORM_EPS) * scale
+            offset = bias - running_mean.value * gain
+            return x * gain.astype(x.dtype) + offset.astype(x.dtype)
+        mean, variance = moments(x, (0, 2, 3))
+        if not self.is_initializing():
+            count = x.shape[0] * x.shape[2] * x.shape[3]
+            unbiased = variance * (count / max(count - 1, 1))
+            running_mean.value = _replay(running_mean.value, mean)
+            running_variance.value = _replay(running_variance.value, unbiased)
+        gain = lax.rsqrt(variance + NORM_EPS) * scale
+        offset = bias - mean * gain
+        return x * gain[:, None, None].astype(x.dtype) + offset[:, None, None].astype(x.dtype)
+
+
+def _replay(running: Float[Array, "c"], steps: Float[Array, "t c"]) -> Float[Array, "c"]:
+    """Running statistic after `t` updates: r <- (1 - rate) r + rate * step, in closed form."""
+    t = steps.shape[0]
+    keep = (1.0 - BATCH_NORM_RATE) ** jnp.arange(t, -1, -1.0)
+    return keep[0] * running + BATCH_NORM_RATE * jnp.sum(keep[1:, None] * lax.stop_gradient(steps), 0)
+
+
+class Lstm(nn.Module):
+    """One LSTM layer from zero state, `[b t f]` -> `[b t width]`; gates in order input, forget, cell, output.
+
+    The input projection of all steps is one matrix product outside the loop. Two bias vectors, as the
+    reference's framework has, so that its weights fit.
+    """
+
+    width: int = 256
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b t f"]) -> Float[Array, "b t width"]:
+        bound = self.width**-0.5
+
+        def uniform(key: Array, shape: tuple[int, ...]) -> Array:
+            return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+        gates = 4 * self.width
+        kernel_in = self.param("kernel_input", uniform, (x.shape[-1], gates)).astype(self.dtype)
+        kernel_state = self.param("kernel_state", uniform, (self.width, gates)).astype(self.dtype)
+        bias = self.param("bias_input", uniform, (gates,)) + self.param("bias_state", uniform, (gates,))
+        projected = x.astype(self.dtype) @ kernel_in + bias.astype(self.dtype)
+
+        def step(state: tuple[Array, Array], z: Array) -> tuple[tuple[Array, Array], Array]:
+            h, c = state
+            i, f, g, o = jnp.split(z + h @ kernel_state, 4, -1)
+            c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+            h = nn.sigmoid(o) * jnp.tanh(c)
+            return (h, c), h
+
+        zeros = jnp.zeros((x.shape[0], self.width), self.dtype)
+        _, out = lax.scan(step, (zeros, zeros), projected.swapaxes(0, 1))
+        return out.swapaxes(0, 1)
+
+
+class PaperMappingNet(nn.Module):
+    """CNN + LSTM of the reference.
+
+    Attributes:
+      out_dim: outputs per frame; the reference has 64 expression + 3 angles + 3 translation.
+      dtype: type of the arithmetic; outputs are float32.
+      channels: of the five convolutions, `hidden` of the two linear layers, `state` of the LSTM: the
+      reference's.
+    """
+
+    out_dim: int = 70
+    dtype: Any = jnp.float32
+    channels: tuple[int, int, int, int, int] = (64, 128, 256, 256, 512)
+    hidden: tuple[int, int] = (2048, 256)
+    state: int = 256
+
+    @nn.compact
+    def __call__(
+        self, mfcc_windows: Float[Array, "b t 28 12"], *, train: bool = False
+    ) -> Float[Array, "b t out_dim"]:
+        """Predicts coefficients for any number of frames.
+
+        Args:
+          mfcc_windows: reference.md §1.5; not normalized.
+          train: batch statistics instead of running ones; apply with `mutable=["batch_stats"]`.
+        """
+        b, t, rows, columns = mfcc_windows.shape
+        x = mfcc_windows.astype(self.dtype).reshape(b * t, rows, columns, 1)
+        for i, features in enumerate(self.channels):
+            x = Conv(features, use_bias=False, dtype=self.dtype)(x)
+            x = x.reshape(b, t, *x.shape[1:])
+            x = nn.relu(StepBatchNorm()(x, train)).reshape(b * t, *x.shape[2:])
+            if i == 1:
+                x = nn.max_pool(x, window_shape=(3, 3), strides=(1, 2))
+        x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
+        # Channel-major, as the reference flattens: its linear weights then fit without a permutation.
+        x = x.transpose(0, 3, 1, 2).reshape(b * t, -1)
+        for features in self.hidden:
+            x = nn.relu(nn.Dense(features, kernel_init=REFERENCE_INIT, dtype=self.dtype)(x))
+        x = x.reshape(b, t, -1)
+        for _ in range(3):
+            x = Lstm(self.state, dtype=self.dtype)(x)
+        return nn.Dense(self.out_dim, kernel_init=REFERENCE_INIT, dtype=self.dtype)(x).astype(jnp.float32)
