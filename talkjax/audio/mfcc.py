@@ -78,8 +78,8 @@ def n_video_frames(n_samples: int) -> int:
 def mfcc_windows(wav: Float[Array, "n"], n_frames: int | None = None) -> Float[Array, "t 28 12"]:
     """What the expression network hears for each video frame: 28 rows of cepstra 1 to 12.
 
-    Frame j, shown in [40 j, 40 j + 40) ms, sees rows 4j ... 4j + 27 of the track padded with 120 ms of silence
-    on both sides, that is -120 ms ... +160 ms around its start.
+    Frame j, shown in [40 j, 40 j + 40) ms, sees rows 4j ... 4j + 27 of the track padded with 120 ms of
+    silence on both sides, that is -120 ms ... +160 ms around its start.
 
     Args:
       wav: 16 kHz sound.

@@ -84,14 +84,17 @@ def probe(path: Path) -> ClipInfo:
         video, audio = require_video(container, path), audio_stream(container)
         with faults_as_input_errors(path, "reading"):
             spans = _packet_spans(container, [s for s in (video, audio) if s is not None])
-            steps = np.diff(np.array(sorted(a for a, _ in spans[video.index]), np.float64))
+            starts = sorted(a for a, _ in spans[video.index])
+            steps = np.diff(np.array(starts, np.float64))
             duration = _extent(spans[video.index], 1 / Fraction(video.average_rate or 25))
             sound = _extent(spans[audio.index]) if audio is not None else Fraction(0)
             side = (first.height, first.width) if turn % 180 else (first.width, first.height)
             return ClipInfo(
                 *side,
-                fps=float(len(spans[video.index]) / duration) if duration > 0 else 0.0,
-                n_frames=len(spans[video.index]),
+                fps=float((len(starts) - 1) / (starts[-1] - starts[0]))
+                if len(steps) and steps.sum()
+                else 0.0,
+                n_frames=len(starts),
                 duration=float(duration),
                 # muxers round timestamps to a millisecond: allow two of them
                 is_vfr=bool(len(steps)) and bool(np.ptp(steps) > max(0.1 * np.median(steps), 0.0021)),
