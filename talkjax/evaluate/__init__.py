@@ -1,1 +1,1 @@
-"""See the README's code map."""
+"""Figures of a result against the real clip, their targets, and the HTML report (host code)."""

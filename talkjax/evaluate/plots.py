@@ -1,0 +1,97 @@
+"""The report's plots, each as the bytes of a PNG. Drawn off screen; no global matplotlib state."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from talkjax.evaluate.motion import AXES
+from talkjax.evaluate.speech import MAX_LAG, lag_curve
+
+INK, MUTED, GRID = "#1d2430", "#6b7480", "#e6e8ec"
+REAL, RESULT, THIRD = "#1d2430", "#d1495b", "#2a7f9e"
+COLORS = (REAL, RESULT, THIRD, "#c98a1b")
+
+
+def _axes(rows: int, height: float, ratios: Sequence[float] | None = None) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(10.4, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    if ratios is None:
+        axes = list(np.atleast_1d(figure.subplots(rows, 1, sharex=True)))
+    else:
+        axes = list(figure.subplots(1, len(ratios), width_ratios=ratios))
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(GRID)
+        ax.grid(axis="y", color=GRID, linewidth=0.8)
+        ax.set_axisbelow(True)
+        ax.tick_params(colors=MUTED, labelsize=8, length=0)
+        ax.xaxis.label.set(color=MUTED, size=9)
+        ax.yaxis.label.set(color=MUTED, size=9)
+    return figure, axes
+
+
+def _legend(ax: Axes) -> None:
+    ax.legend(
+        frameon=False, fontsize=8, labelcolor=INK, ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0)
+    )
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def plot_lip_opening(real: np.ndarray, out: np.ndarray, fps: float = 25.0, first_frame: int = 0) -> bytes:
+    """Lip opening of the real clip and the result over time, and their correlation over the lag.
+
+    Args:
+      real, out: `[t]` lip opening over the eye distance.
+      first_frame: clip frame of the first value, for the time axis.
+    """
+    figure, (ax, lag_ax) = _axes(1, 2.9, ratios=(4, 1))
+    seconds = (first_frame + np.arange(len(real))) / fps
+    ax.plot(seconds, 100 * real, color=REAL, linewidth=1.1, label="real")
+    ax.plot(seconds, 100 * out, color=RESULT, linewidth=1.3, label="result")
+    ax.set(xlabel="seconds of the clip", ylabel="lip opening, % of eye distance", ylim=(0, None))
+    ax.margins(x=0)
+    _legend(ax)
+    lags, values = lag_curve(real, out)
+    lag_ax.axvline(0, color=GRID, linewidth=0.8)
+    lag_ax.plot(lags, values, color=RESULT, marker="o", markersize=3, linewidth=1.2)
+    lag_ax.set(xlabel="lag, frames (right: result late)", ylabel="r", xticks=(-MAX_LAG, 0, MAX_LAG))
+    return _png(figure)
+
+
+def plot_pose(poses: Mapping[str, np.ndarray], fps: float = 25.0, first_frame: int = 0) -> bytes:
+    """Pitch, yaw and roll over time of each named motion `[t 3]` radians, e.g. `real` and `result`."""
+    figure, axes = _axes(3, 4.6)
+    for color, (label, euler) in zip(COLORS, poses.items(), strict=False):
+        seconds = (first_frame + np.arange(len(euler))) / fps
+        for ax, angle in zip(axes, np.rad2deg(np.asarray(euler)).T, strict=True):
+            ax.plot(seconds, angle, color=color, linewidth=1.1, label=label)
+    for ax, name in zip(axes, AXES, strict=True):
+        ax.set_ylabel(f"{name}, degrees")
+        ax.margins(x=0)
+    axes[-1].set_xlabel("seconds")
+    _legend(axes[0])
+    return _png(figure)
+
+
+def plot_frame_quality(
+    series: Mapping[str, np.ndarray], first_frame: int = 0, label: str = "PSNR, dB"
+) -> bytes:
+    """A figure per frame, e.g. face PSNR of the bare render and of the result, `[t]` each (nan: a gap)."""
+    figure, (ax,) = _axes(1, 2.6)
+    for color, (name, values) in zip((MUTED, RESULT, THIRD, REAL), series.items(), strict=False):
+        ax.plot(first_frame + np.arange(len(values)), values, color=color, linewidth=1.2, label=name)
+    ax.set(xlabel="frame of the clip", ylabel=label)
+    ax.margins(x=0)
+    _legend(ax)
+    return _png(figure)
