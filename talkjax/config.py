@@ -146,7 +146,7 @@ class MappingConfig(Config):
     """Fine-tuning of the net from sound to expression and head pose."""
 
     preset: str = option("lite", "size of the networks", choices=("lite", "paper"))
-    steps: int = option(400, "optimiser steps", minimum=1)
+    steps: int = option(400, "optimizer steps", minimum=1)
     seed: int = option(0, "the run's only seed", minimum=0)
     all_frames: bool = option(False, "train on every frame of the clip, nothing held out")
 
@@ -156,7 +156,7 @@ class RefinerConfig(Config):
     """Fine-tuning of the net from composed frames to photographic ones."""
 
     preset: str = option("lite", "size of the networks", choices=("lite", "paper"))
-    steps: int = option(3000, "optimiser steps", minimum=1)
+    steps: int = option(3000, "optimizer steps", minimum=1)
     seed: int = option(0, "the run's only seed", minimum=0)
     all_frames: bool = option(False, "train on every frame of the clip, nothing held out")
 
@@ -168,9 +168,9 @@ class FinetuneConfig(Config):
     preset: str = option("auto", "size of the networks; auto: lite on a CPU, else paper", choices=PRESETS)
     all_frames: bool = option(False, "train on every frame: the model to keep, but not one to evaluate")
     mapping_steps: int | None = option(
-        None, "optimiser steps from sound to face; none: the preset's", minimum=1
+        None, "optimizer steps from sound to face; none: the preset's", minimum=1
     )
-    refiner_steps: int | None = option(None, "optimiser steps of the refiner; none: the preset's", minimum=1)
+    refiner_steps: int | None = option(None, "optimizer steps of the refiner; none: the preset's", minimum=1)
     seed: int = option(0, "the run's only seed", minimum=0)
 
     def mapping(self, platform: str = "cpu") -> MappingConfig:

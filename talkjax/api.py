@@ -1,0 +1,200 @@
+"""The verbs for Python: `talkjax.prepare(...)`, `finetune`, `generate`, `evaluate`, `doctor`.
+
+The command line is a thin layer over these. Each checks what can be checked before any work starts, takes
+the identity's lock, and leaves the work to the stage modules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from talkjax.config import Config, EvaluateConfig, FinetuneConfig, GenerateConfig, PrepareConfig
+from talkjax.errors import InputError
+from talkjax.progress import SILENT, Progress
+from talkjax.results import EvaluateResult, GenerateResult
+from talkjax.track.identity import Identity, delete_identity
+from talkjax.track.identity_record import identity_folder
+
+if TYPE_CHECKING:
+    from talkjax.track.doctor import DoctorReport
+
+PathLike = str | os.PathLike[str]
+_ConfigT = TypeVar("_ConfigT", bound=Config)
+
+
+def doctor(
+    clip: PathLike, *, train_frames: int | None = None, progress: Progress | None = None
+) -> DoctorReport:
+    """Says before any work whether a clip can be used (`ok`, `repairable`, `refused`), and why."""
+    from talkjax.track.doctor import examine
+
+    return examine(clip, train_frames=train_frames, progress=progress or SILENT)
+
+
+def prepare(
+    clip: PathLike,
+    identity: str,
+    *,
+    identities_dir: PathLike | None = None,
+    consent: PathLike | None = None,
+    config: PrepareConfig | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Identity:
+    """Landmarks, 3D tracking, texture and backgrounds of a clip, kept as an identity.
+
+    Args:
+      clip: a video of one person, with sound.
+      identity: name of the identity, made where it does not exist.
+      identities_dir: folder of all identities.
+      consent: `"self"`, or a text file with the person's statement; None leaves what is recorded.
+      config: all settings; `settings` replaces single ones, e.g. `train_frames=300`.
+      progress: see `talkjax.progress`.
+
+    Raises:
+      InputError: the clip cannot be used, or another process works on this identity.
+    """
+    path = existing_file(clip, "the clip")
+    checked = _with_settings(config or PrepareConfig(), settings)
+    is_new = not identity_folder(identity, identities_dir).exists()
+    from talkjax.track.prepare import run
+
+    person = Identity.create(identity, identities_dir)
+    try:
+        with person.lock():
+            if consent is not None:
+                person.set_consent(consent)
+            run(person, path, checked, progress or SILENT)
+    except InputError:
+        if is_new and not person.record.stages:  # a refused clip leaves nothing behind
+            delete_identity(identity, identities_dir)
+        raise
+    return person
+
+
+def finetune(
+    identity: str,
+    *,
+    identities_dir: PathLike | None = None,
+    config: FinetuneConfig | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Identity:
+    """Fits both networks to a prepared identity, e.g. `finetune("me", all_frames=True)`.
+
+    Raises:
+      InputError: not prepared, no sound, or in use by another process.
+      DivergedError: training left the finite numbers.
+    """
+    checked = _with_settings(config or FinetuneConfig(), settings)
+    person = Identity.open(identity, identities_dir)
+    from talkjax.infer.personal import finetune as run
+
+    with person.lock():
+        run(person, checked, progress or SILENT)
+    return person
+
+
+def generate(
+    identity: str,
+    audio: PathLike,
+    out: PathLike,
+    *,
+    identities_dir: PathLike | None = None,
+    config: GenerateConfig | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> GenerateResult:
+    """Writes a video of the identity speaking the words of `audio`, and a JSON sidecar beside it.
+
+    Args:
+      identity: a fine-tuned identity.
+      audio: sound, or a video with sound.
+      out: path of the mp4; an existing file is replaced only with `overwrite=True`.
+      config: all settings; `settings` replaces single ones, e.g. `pose="generated"`.
+
+    Raises:
+      InputError: not fine-tuned, unusable audio, or `out` cannot be written.
+    """
+    checked = _with_settings(config or GenerateConfig(), settings)
+    person = Identity.open(identity, identities_dir)
+    sound = existing_file(audio, "the audio")
+    target = writable_output(out, checked.overwrite, inputs=(sound,))
+    from talkjax.infer.generate import run
+
+    with person.lock(shared=True):
+        result = run(person, sound, target, checked, progress or SILENT)
+        person.add_output(result.path)
+    return result
+
+
+def evaluate(
+    identity: str,
+    *,
+    identities_dir: PathLike | None = None,
+    config: EvaluateConfig | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> EvaluateResult:
+    """Measures a fine-tuned identity on its held-out frames; writes `<identity>/evaluation/`.
+
+    Raises:
+      InputError: not fine-tuned, nothing held out, or in use by another process.
+    """
+    checked = _with_settings(config or EvaluateConfig(), settings)
+    person = Identity.open(identity, identities_dir)
+    from talkjax.evaluate.run import run
+
+    with person.lock():
+        return run(person, checked, progress or SILENT)
+
+
+def existing_file(path: PathLike, what: str) -> Path:
+    """`path` as a Path if it is a file that can be read; InputError otherwise."""
+    file = Path(path)
+    if file.is_dir():
+        raise InputError(f"{what} {file} is a folder", expected="a file", code="not_a_file")
+    if not file.exists():
+        raise InputError(f"{what} {file} does not exist", code="no_file")
+    if not os.access(file, os.R_OK):
+        raise InputError(f"{what} {file} cannot be read", fix="change its permissions", code="unreadable")
+    return file
+
+
+def writable_output(out: PathLike, overwrite: bool, inputs: tuple[Path, ...] = ()) -> Path:
+    """The path of an mp4 that may be written, tried by writing a file beside it; InputError otherwise.
+
+    Missing folders are made.
+    """
+    path = Path(out)
+    if path.suffix.lower() != ".mp4":
+        raise InputError(
+            f"--out={path} does not end in .mp4", expected="the path of an mp4", code="bad_output"
+        )
+    if path.is_dir():
+        raise InputError(f"--out={path} is a folder", expected="the path of an mp4", code="bad_output")
+    if path.exists() and any(path.samefile(entry) for entry in inputs):
+        raise InputError(f"--out={path} is an input file", fix="choose another name", code="bad_output")
+    if path.exists() and not overwrite:
+        raise InputError(
+            f"{path} exists", fix="choose another --out, or add --overwrite", code="output_exists"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(13, "the file is read-only")
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror}", fix="choose another --out", code="read_only"
+        ) from None
+    return path
+
+
+def _with_settings(config: _ConfigT, settings: dict[str, Any]) -> _ConfigT:
+    return dataclasses.replace(config, **settings).validate()
