@@ -96,12 +96,16 @@ def _find(dirs: list[pathlib.Path]) -> dict[str, pathlib.Path]:
     return found
 
 
-def _download(scratch: pathlib.Path, dirs: list[pathlib.Path], found: Mapping[str, pathlib.Path]) -> pathlib.Path:
+def _download(
+    scratch: pathlib.Path, dirs: list[pathlib.Path], found: Mapping[str, pathlib.Path]
+) -> pathlib.Path:
     """Lets pip fetch the one wheel into `scratch`, with whatever index and proxy the user's pip is set to."""
     requirement = f"{MEDIAPIPE_PACKAGE}=={MEDIAPIPE_VERSION}"
     command = [sys.executable, "-m", "pip", "download", requirement, *_PIP_ARGUMENTS, "-d", str(scratch)]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=_PIP_TIMEOUT_SECONDS, check=False)
+        run = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PIP_TIMEOUT_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _missing(dirs, found, f"pip could not fetch the wheel ({error})") from error
     wheels = sorted(scratch.glob("*.whl"))

@@ -65,7 +65,9 @@ def box_overlap(box: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndar
     shared = np.maximum(corner, 0).prod(axis=1)
     area, areas = (box[2:] - box[:2]).prod(), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     tiny = np.finfo(np.float64).tiny
-    return shared / np.maximum(area + areas - shared, tiny), shared / np.maximum(np.minimum(area, areas), tiny)
+    return shared / np.maximum(area + areas - shared, tiny), shared / np.maximum(
+        np.minimum(area, areas), tiny
+    )
 
 
 def decode(regressors: np.ndarray, logits: np.ndarray) -> list[Detection]:
@@ -122,7 +124,9 @@ def _starts(length: int, side: int) -> list[int]:
 
 def pyramid(height: int, width: int) -> Iterator[list[Tile]]:
     """Levels of tiles from one square around the frame down to `_SMALLEST_TILE`, each half-overlapping."""
-    yield [Tile(*_starts(width, max(height, width)), *_starts(height, max(height, width)), max(height, width))]
+    yield [
+        Tile(*_starts(width, max(height, width)), *_starts(height, max(height, width)), max(height, width))
+    ]
     side = min(height, width)
     if side > 0.75 * max(height, width):  # nearly square: the first level has shown this already
         side //= 2

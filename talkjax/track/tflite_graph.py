@@ -36,7 +36,8 @@ _OPTIONS: dict[str, dict[str, tuple[int, Any, int]]] = {
     "ADD": {"activation": (0, _INT8, 0)},
     "MUL": {"activation": (0, _INT8, 0)},
     "CONCATENATION": {"axis": (0, _INT32, 0), "activation": (1, _INT8, 0)},
-    "CONV_2D": _CONV | {"activation": (3, _INT8, 0), "dilation_w": (4, _INT32, 1), "dilation_h": (5, _INT32, 1)},
+    "CONV_2D": _CONV
+    | {"activation": (3, _INT8, 0), "dilation_w": (4, _INT32, 1), "dilation_h": (5, _INT32, 1)},
     "DEPTHWISE_CONV_2D": _CONV
     | {"activation": (4, _INT8, 0), "dilation_w": (5, _INT32, 1), "dilation_h": (6, _INT32, 1)},
     "MAX_POOL_2D": _CONV

@@ -105,7 +105,9 @@ def _run(operator: Operator, read: Callable[[int], Any], graph: Graph) -> jax.Ar
 
 def graph_params(graph: Graph) -> Params:
     """Float weights by tensor index, as a pytree to pass to the function of `graph_function`."""
-    return {str(i): value.astype(np.float32) for i, value in graph.constants.items() if value.dtype.kind == "f"}
+    return {
+        str(i): value.astype(np.float32) for i, value in graph.constants.items() if value.dtype.kind == "f"
+    }
 
 
 def graph_function(graph: Graph, outputs: tuple[int, ...]) -> Callable[[Params, jax.Array], tuple]:
