@@ -1,0 +1,166 @@
+"""The layers of each output frame before refinement: bare render, borrowed appearance, background.
+
+`plan_frames` decides for a whole sequence which training frames lend mouth, eyes and skin; `FrameLayers`
+renders frame after frame. Everything is in the head crop (`track/crop.py`), float32 in [0, 1].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from talkjax.face.render import render_layers
+from talkjax.infer import compose
+from talkjax.infer.person import Person, describe
+from talkjax.infer.retrieval import ZoneFeatures, distances, nearest, smooth_choice
+from talkjax.track.crop import CropTrack
+from talkjax.track.texture import ALBEDO_SCALE
+from talkjax.types import Camera, Pose
+
+
+class FrameSource(Protocol):
+    """Background frames with the face geometry that they show."""
+
+    exp: np.ndarray
+    euler: np.ndarray
+    translation: np.ndarray
+
+    def frame(self, k: int) -> np.ndarray: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Motion:
+    """What the face does: one row per output frame.
+
+    exp `[t e]`, euler and translation `[t 3]`, sh `[t 3 9]`, gaze `[t 2]`, source `[t]` background frame.
+    """
+
+    exp: np.ndarray
+    euler: np.ndarray
+    translation: np.ndarray
+    sh: np.ndarray
+    gaze: np.ndarray
+    source: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.exp)
+
+    @property
+    def pose(self) -> Pose:
+        return Pose(euler=jnp.asarray(self.euler), translation=jnp.asarray(self.translation))
+
+
+class Layers(NamedTuple):
+    """One frame: bare, many (average of look-alikes) and one (single look-alike) `[s s 3]` in [0, 1], zero
+    off the face; region `[s s]`; alpha `[s s]`; background `[s s 3]`, already warped to the new outline."""
+
+    bare: np.ndarray
+    many: np.ndarray
+    one: np.ndarray
+    region: np.ndarray
+    alpha: np.ndarray
+    background: np.ndarray
+
+
+class Borrowing(NamedTuple):
+    """Per zone: the single look-alike `[t]`, and the nearest ones with weights `[t k]`."""
+
+    one: list[np.ndarray]
+    many: list[np.ndarray]
+    weights: list[np.ndarray]
+
+
+def choose_frames(
+    features: ZoneFeatures, bank: ZoneFeatures, own_index: np.ndarray | None = None
+) -> Borrowing:
+    """Retrieval for a sequence in all zones."""
+    one, many, weights = [], [], []
+    for wanted, stored in zip(features, bank, strict=True):
+        distance = distances(wanted, stored, own_index=own_index)
+        index, weight = nearest(distance)
+        one.append(smooth_choice(distance))
+        many.append(index)
+        weights.append(weight)
+    return Borrowing(one, many, weights)
+
+
+class FrameLayers:
+    """Renders the layers of a planned sequence, frame by frame."""
+
+    def __init__(
+        self, person: Person, motion: Motion, source: FrameSource, own_index: np.ndarray | None = None
+    ):
+        """Plans the sequence.
+
+        Args:
+          own_index: `[t]` training frame that each output frame is (when building training data), so that
+            it does not borrow from itself.
+        """
+        self.person, self.motion, self.source = person, motion, source
+        self.crops: CropTrack = person.crops(motion.pose)
+        self.cameras: Camera = person.cameras(self.crops)
+        features = describe(person.model, motion.exp, motion.euler, motion.translation, motion.gaze)
+        self.borrowing = choose_frames(features, person.features, own_index)
+        self._new_px = person.verts_px(motion.exp, motion.pose, self.cameras)
+        k = motion.source
+        shown = Pose(euler=jnp.asarray(source.euler[k]), translation=jnp.asarray(source.translation[k]))
+        self._old_px = person.verts_px(source.exp[k], shown, self.cameras)
+        self._zone_index = [np.flatnonzero(z > 0) for z in person.zones]
+
+    def background_frame(self, k: int) -> np.ndarray:
+        """The full background frame of output frame k, `[h w 3]` uint8."""
+        return self.source.frame(int(self.motion.source[k]))
+
+    def __call__(self, k: int, full_frame: np.ndarray) -> Layers:
+        """Layers of frame k over the given full background frame."""
+        person, motion = self.person, self.motion
+        texture = person.texels.image(np.concatenate([person.bank.mean, *self._borrowed(k)], axis=-1))
+        lit, region = render_layers(
+            person.renderer,
+            jnp.asarray(motion.exp[k]),
+            Pose(euler=jnp.asarray(motion.euler[k]), translation=jnp.asarray(motion.translation[k])),
+            jnp.asarray(motion.sh[k]),
+            jnp.asarray(texture),
+            jax.tree.map(lambda x: x[k], self.cameras),
+            person.crop_size,
+        )
+        lit, region = np.asarray(lit), np.asarray(region)
+        crop = person.cut(full_frame, self.crops, k)
+        warped = compose.warp_background(crop, self._new_px[k], self._old_px[k])
+        return Layers(
+            bare=lit[..., :3],
+            many=lit[..., 3:6],
+            one=lit[..., 6:9],
+            region=region,
+            alpha=compose.face_alpha(region),
+            background=warped.astype(np.float32) / 255,
+        )
+
+    def _borrowed(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Albedo `[n 3]`: weighted average of look-alikes, and the single one; mean where never seen."""
+        bank = self.person.bank
+        many, one = np.zeros_like(bank.mean), np.zeros_like(bank.mean)
+        for zone, index in enumerate(self._zone_index):
+            share = self.person.zones[zone][index, None]
+            mean = bank.mean[index]
+
+            def albedo(j: int, index: np.ndarray = index) -> tuple[np.ndarray, np.ndarray]:
+                seen = np.minimum(bank.weights[j][index].astype(np.float32) / 64, 1)[:, None]
+                return bank.frames[j][index].astype(np.float32) / ALBEDO_SCALE, seen
+
+            colour, seen = albedo(int(self.borrowing.one[zone][k]))
+            one[index] += share * (mean + seen * (colour - mean))
+            total, weight = np.zeros_like(mean), np.zeros((len(index), 1), np.float32)
+            for j, w in zip(self.borrowing.many[zone][k], self.borrowing.weights[zone][k], strict=True):
+                if w < 0.02:
+                    continue
+                colour, seen = albedo(int(j))
+                total += w * seen * colour
+                weight += w * seen
+            average = total / np.maximum(weight, 1e-3)
+            many[index] += share * (mean + np.minimum(3 * weight, 1) * (average - mean))
+        return many, one

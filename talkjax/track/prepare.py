@@ -1,0 +1,280 @@
+"""`talkjax prepare`: a clip becomes an identity, in five cached stages.
+
+  clip            training frames, their sound and landmarks
+  heldout         the same of the remaining frames; nothing but `evaluate` (and --all_frames) reads it
+  track           the person's face model; pose and expression of the training frames
+  texture         albedo per training frame and shared, light per frame
+  heldout_track   pose, expression and light of the held-out frames, identity and albedo frozen
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from talkjax.config import FPS, PrepareConfig
+from talkjax.errors import InputError
+from talkjax.face.camera import clip_camera
+from talkjax.face.render import FaceRenderer
+from talkjax.infer.person import Segment, frame_path, load_model, load_segment, save_model
+from talkjax.media.image import write_image
+from talkjax.media.reader import ClipInfo, probe, read_audio, read_frames
+from talkjax.progress import SILENT, Progress
+from talkjax.track.bundle import fit_identity
+from talkjax.track.crop import crop_track, cut, native_size, stack_cameras
+from talkjax.track.identity import Identity
+from talkjax.track.landmarks import load_landmark_models, track_landmarks
+from talkjax.track.temporal import FaceTrack, fit_track
+from talkjax.track.texture import Unwrapper, build_texture_bank, fit_light
+from talkjax.types import SKIN, Camera, FaceModel
+
+SAMPLE_RATE = 16_000
+SAMPLES_PER_FRAME = int(SAMPLE_RATE / FPS)
+TEXTURE_SIZE = 384
+MIN_FACE_SHARE = 0.8
+
+# Raise a stage's number when its code changes what it writes.
+VERSIONS = {"clip": 1, "track": 1, "texture": 1}
+
+
+@dataclass(frozen=True)
+class _ClipPart:
+    """What decides the content of the `clip` and `heldout` stages."""
+
+    start: int
+    stop: int
+    width: int
+    height: int
+
+
+def run(
+    identity: Identity, clip: Path, config: PrepareConfig, progress: Progress = SILENT
+) -> dict[str, Path]:
+    """Runs or reuses all stages; returns stage name -> folder.
+
+    Raises:
+      InputError: the clip cannot be read, is too short, or shows no face (codes too_short, no_face, ...).
+    """
+    info = probe(clip)
+    n_frames = max(math.ceil(info.duration * FPS - 1 / 8), 1)
+    n_train = config.split(n_frames)
+    if n_train < 50:
+        raise InputError(
+            f"{clip.name} is {info.duration:.1f} s long, which leaves {n_train} training frames",
+            expected="at least 50 training frames at 25 fps; 300 (12 s) work well",
+            fix="use a longer clip",
+            code="too_short",
+        )
+    source = identity.set_source(clip)
+    folders = {"clip": _clip_stage(identity, "clip", clip, source, info, (0, n_train), config, progress)}
+    has_heldout = n_train < n_frames
+    if has_heldout:
+        part = (n_train, n_frames)
+        folders["heldout"] = _clip_stage(identity, "heldout", clip, source, info, part, config, progress)
+    camera = clip_camera(info.width, info.height)
+    folders["track"] = _track_stage(identity, camera, progress)
+    folders["texture"] = _texture_stage(identity, camera, progress)
+    if has_heldout:
+        folders["heldout_track"] = _heldout_track_stage(identity, camera, progress)
+
+    def note(record: object) -> None:
+        record.fps, record.size = FPS, [info.width, info.height]  # type: ignore[attr-defined]
+        record.train_frames, record.n_frames = n_train, n_frames  # type: ignore[attr-defined]
+
+    identity.update(note)
+    return folders
+
+
+def _clip_stage(
+    identity: Identity,
+    name: str,
+    clip: Path,
+    source: str,
+    info: ClipInfo,
+    part: tuple[int, int],
+    config: PrepareConfig,
+    progress: Progress,
+) -> Path:
+    def build(folder: Path) -> None:
+        (folder / "frames").mkdir()
+        frames = islice(read_frames(clip, max_seconds=config.max_seconds), *part)
+        models = load_landmark_models()
+        label = "landmarks" if name == "clip" else "landmarks 2"
+        with progress(label, part[1] - part[0]) as ticker:
+            track = track_landmarks(
+                _stored(frames, folder), models, progress=lambda done: ticker.update(1) and None
+            )
+        n = len(track.valid)
+        share = float(np.mean(track.valid))
+        if share < MIN_FACE_SHARE:
+            code, what = ("no_face", "no face") if share == 0 else ("face_lost", f"a face in {share:.0%}")
+            raise InputError(
+                f"{clip.name}: {what} of the {n} frames"
+                if share
+                else f"{clip.name}: no face in any of the {n} frames",
+                expected=f"one face in at least {MIN_FACE_SHARE:.0%} of the frames",
+                fix="use a clip of one person who looks toward the camera (talkjax doctor shows the gaps)",
+                code=code,
+            )
+        np.savez_compressed(
+            folder / "landmarks.npz",
+            landmarks=track.landmarks,
+            valid=track.valid,
+            score=track.score,
+            n_faces=track.n_faces,
+        )
+        first = part[0] * SAMPLES_PER_FRAME
+        np.save(folder / "audio.npy", _sound(clip, info)[first : first + n * SAMPLES_PER_FRAME])
+        meta = {"width": info.width, "height": info.height, "first_frame": part[0], "n_frames": n}
+        (folder / "clip.json").write_text(json.dumps(meta))
+
+    settings = _ClipPart(part[0], part[1], info.width, info.height)
+    return identity.run_stage(
+        name, inputs={"source": source}, config=settings, version=VERSIONS["clip"], build=build
+    )
+
+
+def _sound(clip: Path, info: ClipInfo) -> np.ndarray:
+    """The clip's sound from picture time 0, padded with silence to the length of the picture."""
+    if not info.has_audio:
+        return np.zeros(0, np.float32)
+    wav = read_audio(clip, SAMPLE_RATE)
+    missing = math.ceil(info.duration * SAMPLE_RATE) + SAMPLES_PER_FRAME - len(wav)
+    return np.pad(wav, (0, max(missing, 0)))
+
+
+def _stored(frames: Iterable[np.ndarray], folder: Path) -> Iterator[np.ndarray]:
+    """Passes frames on after writing each to disk."""
+    for k, frame in enumerate(frames):
+        write_image(frame_path(folder, k), frame)
+        yield frame
+
+
+def _landmarks(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(folder / "landmarks.npz", allow_pickle=False) as data:
+        return data["landmarks"], data["valid"]
+
+
+def _save_track(folder: Path, track: FaceTrack, sh: np.ndarray) -> None:
+    np.savez(
+        folder / "track.npz",
+        exp=np.asarray(track.exp_coeffs),
+        euler=np.asarray(track.pose.euler),
+        translation=np.asarray(track.pose.translation),
+        valid=np.asarray(track.valid),
+        sh=sh,
+    )
+
+
+def _track_stage(identity: Identity, camera: Camera, progress: Progress) -> Path:
+    def build(folder: Path) -> None:
+        landmarks, valid = _landmarks(identity.root / "clip")
+        with progress("3D tracking", 2) as ticker:
+            fit = fit_identity(landmarks, valid, camera)
+            ticker.update(1)
+            track = fit_track(fit.model, landmarks, valid, camera, init=(fit.pose, fit.exp_coeffs))
+            ticker.update(1)
+        save_model(folder / "model.npz", fit.model)
+        _save_track(folder, track, np.zeros((len(landmarks), 3, 9), np.float32))
+
+    return identity.run_stage(
+        "track",
+        inputs={"clip": identity.stage_key("clip")},
+        config={"focal": float(camera.focal)},
+        version=VERSIONS["track"],
+        build=build,
+    )
+
+
+class _Unwrapped:
+    """Unwraps the frames of a segment one after the other."""
+
+    def __init__(self, model: FaceModel, camera: Camera, segment: Segment, crop_size: int | None = None):
+        renderer = FaceRenderer.from_model(model)
+        self.segment = segment
+        self.crops = crop_track(segment.pose, camera)
+        self.crop_size = crop_size or native_size(self.crops)
+        self._cameras = stack_cameras(camera, self.crops, self.crop_size)
+        self._verts = renderer.verts_cam(jnp.asarray(segment.exp), segment.pose)
+        self.unwrap = Unwrapper(renderer, TEXTURE_SIZE)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for k in range(len(self.segment)):
+            crop = cut(
+                self.segment.frame(k), self.crops.center[k], float(self.crops.side[k]), self.crop_size
+            )
+            camera = jax.tree.map(lambda x, k=k: x[k], self._cameras)
+            colour, weight, normals = self.unwrap(crop, self._verts[k], camera)
+            yield colour, weight * self.segment.valid[k], normals
+
+
+def _texture_stage(identity: Identity, camera: Camera, progress: Progress) -> Path:
+    def build(folder: Path) -> None:
+        model = load_model(identity.root / "track" / "model.npz")
+        segment = load_segment(identity.root / "clip", identity.root / "track")
+        frames = _Unwrapped(model, camera, segment)
+        t, n = len(segment), len(frames.unwrap.texels.index)
+        colours, weights = np.zeros((t, n, 3), np.uint8), np.zeros((t, n), np.uint8)
+        normals = np.zeros((t, n, 3), np.float16)
+        with progress("texture", t) as ticker:
+            for k, (colour, weight, normal) in enumerate(frames):
+                colours[k] = np.clip(colour * 255 + 0.5, 0, 255)
+                weights[k] = np.clip(weight * 255 + 0.5, 0, 255)
+                normals[k] = normal
+                ticker.update(1)
+        bank = build_texture_bank(colours, weights, normals, frames.unwrap.texels.region)
+        np.save(folder / "frames.npy", bank.frames)
+        np.save(folder / "weights.npy", bank.weights)
+        np.savez(folder / "bank.npz", mean=bank.mean, sh=bank.sh_coeffs)
+        with np.load(identity.root / "track" / "track.npz", allow_pickle=False) as data:
+            np.savez(folder / "track.npz", **{**dict(data), "sh": bank.sh_coeffs})
+        layout = {"texture_size": TEXTURE_SIZE, "crop_size": frames.crop_size}
+        (folder / "texture.json").write_text(json.dumps(layout))
+
+    inputs = {"clip": identity.stage_key("clip"), "track": identity.stage_key("track")}
+    return identity.run_stage(
+        "texture",
+        inputs=inputs,
+        config={"texture_size": TEXTURE_SIZE},
+        version=VERSIONS["texture"],
+        build=build,
+    )
+
+
+def _heldout_track_stage(identity: Identity, camera: Camera, progress: Progress) -> Path:
+    def build(folder: Path) -> None:
+        landmarks, valid = _landmarks(identity.root / "heldout")
+        model = load_model(identity.root / "track" / "model.npz")
+        with progress("3D tracking 2", 1) as ticker:
+            track = fit_track(model, landmarks, valid, camera)
+            ticker.update(1)
+        _save_track(folder, track, np.zeros((len(landmarks), 3, 9), np.float32))
+        segment = load_segment(identity.root / "heldout", folder)
+        layout = json.loads((identity.root / "texture" / "texture.json").read_text())
+        frames = _Unwrapped(model, camera, segment, layout["crop_size"])
+        with np.load(identity.root / "texture" / "bank.npz", allow_pickle=False) as data:
+            albedo = data["mean"]
+        skin = np.flatnonzero(frames.unwrap.texels.region == SKIN)[::5]
+        sh = np.zeros((len(segment), 3, 9), np.float32)
+        with progress("light", len(segment)) as ticker:
+            for k, (colour, weight, normal) in enumerate(frames):
+                sh[k] = fit_light(colour[skin], weight[skin], normal[skin], albedo[skin])
+                ticker.update(1)
+        _save_track(folder, track, sh)
+
+    inputs = {
+        "heldout": identity.stage_key("heldout"),
+        "track": identity.stage_key("track"),
+        "texture": identity.stage_key("texture"),
+    }
+    return identity.run_stage(
+        "heldout_track", inputs=inputs, config={}, version=VERSIONS["texture"], build=build
+    )
