@@ -180,8 +180,9 @@ def _missing(dirs: list[pathlib.Path], found: Mapping[str, pathlib.Path], why: s
         f"face models are missing: {names}; {why}",
         expected=f"these files, or the wheel {MEDIAPIPE_WHEEL} that carries them, in {dirs[0]}",
         fix=(
-            f"go online once, or on another machine run `pip download {MEDIAPIPE_PACKAGE}=={MEDIAPIPE_VERSION} "
-            f"{' '.join(_PIP_ARGUMENTS[:4])}` and copy the wheel there (other folder: --assets_dir or {ASSETS_ENV})"
+            f"go online once, or run `pip download {MEDIAPIPE_PACKAGE}=={MEDIAPIPE_VERSION} "
+            f"{' '.join(_PIP_ARGUMENTS[:4])}` on another machine and copy the wheel into that folder "
+            f"(another folder: --assets_dir or {ASSETS_ENV})"
         ),
         code="assets_missing",
     )

@@ -24,7 +24,7 @@ _LOGIT_LIMIT = 100.0
 
 @dataclasses.dataclass(frozen=True)
 class Detection:
-    """One face: `box [4]` (x0, y0, x1, y1) and `keypoints [6 2]` (eyes, nose, mouth, ears) in frame pixels."""
+    """One face: `box [4]` (x0, y0, x1, y1) and `keypoints [6 2]` (eyes, nose, mouth, ears), frame pixels."""
 
     score: float
     box: np.ndarray
@@ -103,7 +103,7 @@ def merge_weighted(scores: np.ndarray, boxes: np.ndarray, keypoints: np.ndarray)
 
 
 def merge_distinct(faces: list[Detection]) -> list[Detection]:
-    """One detection per face of those from overlapping tiles: the best-scored first, then what is elsewhere."""
+    """One detection per face of those from overlapping tiles, best first."""
     kept: list[Detection] = []
     for face in sorted(faces, key=lambda f: -f.score):
         if kept:
@@ -124,11 +124,10 @@ def _starts(length: int, side: int) -> list[int]:
 
 def pyramid(height: int, width: int) -> Iterator[list[Tile]]:
     """Levels of tiles from one square around the frame down to `_SMALLEST_TILE`, each half-overlapping."""
-    yield [
-        Tile(*_starts(width, max(height, width)), *_starts(height, max(height, width)), max(height, width))
-    ]
+    whole = max(height, width)
+    yield [Tile(_starts(width, whole)[0], _starts(height, whole)[0], whole)]
     side = min(height, width)
-    if side > 0.75 * max(height, width):  # nearly square: the first level has shown this already
+    if side > 0.75 * whole:  # nearly square: the first level has shown this already
         side //= 2
     while side >= _SMALLEST_TILE:
         yield [Tile(x, y, side) for y in _starts(height, side) for x in _starts(width, side)]

@@ -1,7 +1,7 @@
 """First pass over a clip: which face, and where it is in each frame.
 
-The largest face is followed from frame to frame by its own landmarks; detection runs at the start, after a loss,
-and now and then to count the other faces.
+The largest face is followed from frame to frame by its own landmarks; detection runs at the start, after a
+loss, and now and then to count the other faces.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def find_faces(frame: np.ndarray, models: LandmarkModels) -> list[Face]:
 
 
 def _count_faces(frame: np.ndarray, tracked: Face, models: LandmarkModels) -> int:
-    """The tracked face and all others of comparable size (down to about a quarter of the finest tile shown)."""
+    """The tracked face and all others of comparable size."""
     seen: list[Detection] = []
     for depth, tiles in enumerate(pyramid(*frame.shape[:2])):
         if depth > 1 and tiles[0].side * _SEEN_SHARE < tracked.size:

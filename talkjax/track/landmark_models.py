@@ -1,8 +1,8 @@
 """The two networks of the landmark tracker behind one small interface, on LiteRT or in pure JAX.
 
-Both backends read the same model bytes and give the same numbers to about 1e-6. LiteRT runs the convolutions of
-the attention mesh in four pieces (see tflite_surgery) with the custom operators in numpy between them; JAX runs
-the whole graph in one jitted function.
+Both backends read the same model bytes and give the same numbers to about 1e-6. LiteRT runs the convolutions
+of the attention mesh in four pieces (see tflite_surgery) with the custom operators in numpy between them;
+JAX runs the whole graph in one jitted function.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from talkjax.track.tflite_surgery import cut_model
 
 DETECTOR_SIZE, MESH_SIZE = 128, 192
 BACKENDS = ("auto", "litert", "jax")
-# Two interpreters of one thread each, on halves of a batch, beat one interpreter of two threads: these networks are
-# so small that threads inside an operator mostly wait for each other, badly so on a busy machine.
+# Two interpreters of one thread each, on halves of a batch, beat one interpreter of two threads: these
+# networks are so small that threads inside an operator mostly wait for each other, badly so on a busy
+# machine.
 _LITERT_LANES = 2
 _JAX_BATCH = 6  # one compilation serves every batch: shorter ones are padded
 
@@ -228,7 +229,7 @@ def _heavy_stages(graph: Graph) -> list[_Stage]:
 
 
 def _litert_mesh_lane(model: bytes, graph: Graph, layout: MeshLayout) -> Runner:
-    """The mesh network on interpreters of its own: heavy stages in LiteRT, light operators in numpy between."""
+    """The mesh network on its own interpreters: heavy stages in LiteRT, light operators in numpy."""
     stages = {
         s.source: (_LiteRtRunner(cut_model(model, [s.source], s.outputs)), s.outputs)
         for s in _heavy_stages(graph)

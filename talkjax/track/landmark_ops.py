@@ -1,8 +1,8 @@
 """The attention mesh's three custom operators and its few bookkeeping ones, for numpy and JAX alike.
 
 Each function takes the array module `xp` (numpy or jax.numpy). The semantics are those of the operators of
-MediaPipe (Apache-2.0, see NOTICE): a head (lips, either eye) looks at the feature map through a rotated, scaled
-window around its own points, and its answer is mapped back through the same transform.
+MediaPipe (Apache-2.0, see NOTICE): a head (lips, either eye) looks at the feature map through a rotated,
+scaled window around its own points, and its answer is mapped back through the same transform.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import numpy as np
 from talkjax.track.tflite_graph import Graph, Operator
 
 LIGHT_OPERATORS = frozenset(
-    ("RESHAPE", "MUL", "STRIDED_SLICE")
-    + ("Landmarks2TransformMatrix", "TransformTensorBilinear", "TransformLandmarks")
+    {
+        *("RESHAPE", "MUL", "STRIDED_SLICE"),
+        *("Landmarks2TransformMatrix", "TransformTensorBilinear", "TransformLandmarks"),
+    }
 )
 
 
@@ -28,8 +30,8 @@ def _dot(a: Any, b: Any, xp: ModuleType) -> Any:
 def window_matrix(points: Any, options: dict[str, Any], xp: ModuleType) -> Any:
     """Transform `[b 4 4]` from window pixels to the space of `points [b n 2+]`.
 
-    The window is turned so that two named points lie level, holds all points of the subset, is `scale` times as
-    large as their box, and measures output_width x output_height pixels.
+    The window is turned so that two named points lie level, holds all points of the subset, is `scale` times
+    as large as their box, and measures output_width x output_height pixels.
     """
     xy = points[..., :2]
     across = xy[:, options["right_rotation_idx"]] - xy[:, options["left_rotation_idx"]]

@@ -1,8 +1,8 @@
-"""The square, turned region of a frame that the mesh network looks at: from a detection, from landmarks, smoothed.
+"""The square, turned region of a frame that the mesh network looks at: found, refined, smoothed.
 
-A region of interest is `[4]` float64: centre x, centre y, side (pixels), angle (radians, clockwise on screen).
-Pixel coordinates here are MediaPipe's: no half-pixel term between a crop and the frame (adding one costs 0.6 %
-of the outer-eye distance against MediaPipe's own numbers).
+A region of interest is `[4]` float64: centre x, centre y, side (pixels), angle (radians, clockwise on
+screen). Pixel coordinates here are MediaPipe's: no half-pixel term between a crop and the frame (adding one
+costs 0.6 % of the outer-eye distance against MediaPipe's own numbers).
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ def _smoothing_row(count: int, position: int) -> np.ndarray:
 class RoiSmoother(Generic[T]):
     """Savitzky-Golay smoothing of a stream of regions, three frames behind it.
 
-    The first and last three regions of a segment take the parabola through its first and last seven frames, so
-    that a segment of any length comes out whole and no frame outside it has a say. Holds at most seven items.
+    The first and last three regions of a segment take the parabola through its first and last seven frames,
+    so that a segment of any length comes out whole and no frame outside it has a say. Holds at most seven
+    items.
     """
 
     def __init__(self) -> None:

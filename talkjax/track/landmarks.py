@@ -1,8 +1,8 @@
-"""Facial landmarks of every frame of a clip: detect, track, look again with a smoothed region, bridge short gaps.
+"""Facial landmarks of every frame of a clip: follow, look again in a smoothed region, bridge short gaps.
 
-Frames stream through; at most nine are held at a time. Each frame is seen by the mesh network once to follow the
-face, and three frames later five more times through slightly different crops of the smoothed region, whose mean
-is the answer (the mean has about a sixth less frame-to-frame noise than one look). Deterministic.
+Frames stream through; at most nine are held at a time. Each frame is seen by the mesh network once to follow
+the face, and three frames later five more times through slightly different crops of the smoothed region,
+whose mean is the answer (the mean has about a sixth less frame-to-frame noise than one look). Deterministic.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from talkjax.track.landmark_roi import RoiSmoother, landmarks_box, roi_from_land
 
 
 def _jittered_offsets() -> np.ndarray:
-    """Offsets `[5 4]` of the five looks: x, y, relative side (shares of the side), angle (radians); mean zero."""
+    """Offsets `[5 4]` of the five looks: x, y, side (as shares of the side), angle (radians); mean zero."""
     draws = np.random.default_rng(20).uniform(-1, 1, (5, 4)) * [0.01, 0.01, 0.02, 0.02]
     return draws - draws.mean(axis=0)
 
@@ -98,9 +98,9 @@ def _bridged(found: list[np.ndarray | None], score: np.ndarray, n_faces: np.ndar
     seen = np.array([i for i, value in enumerate(found) if value is not None], np.int64)
     landmarks = np.zeros((len(found), N_LANDMARKS, 3), np.float32)
     valid = np.zeros(len(found), bool)
-    for i, value in enumerate(found):
+    for frame, value in enumerate(found):
         if value is not None:
-            landmarks[i], valid[i] = value, True
+            landmarks[frame], valid[frame] = value, True
     for i in np.flatnonzero(~valid) if len(seen) else []:
         after = int(np.searchsorted(seen, i))
         before_frame, after_frame = seen[max(after - 1, 0)], seen[min(after, len(seen) - 1)]
@@ -116,7 +116,7 @@ def _bridged(found: list[np.ndarray | None], score: np.ndarray, n_faces: np.ndar
 
 
 def track_landmarks(
-    frames: Iterable[np.ndarray], models: LandmarkModels, *, progress: Callable[[int], None] | None = None
+    frames: Iterable[np.ndarray], models: LandmarkModels, *, progress: Callable[[int], object] | None = None
 ) -> LandmarkTrack:
     """Tracks the largest face of a clip.
 

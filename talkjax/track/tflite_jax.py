@@ -1,7 +1,8 @@
 """Runs a float TFLite graph in pure JAX: the same weights without a native TFLite runtime.
 
-Inference only. Depthwise convolutions are written as shifted multiply-adds: XLA's grouped convolution is several
-times slower on CPU. Every network goes through jit, whose result is tested against op-by-op execution.
+Inference only. Depthwise convolutions are written as shifted multiply-adds: XLA's grouped convolution is
+several times slower on CPU. Every network goes through jit, whose result is tested against op-by-op
+execution.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def graph_params(graph: Graph) -> Params:
 
 
 def graph_function(graph: Graph, outputs: tuple[int, ...]) -> Callable[[Params, jax.Array], tuple]:
-    """A pure function `(params, input [b ...]) -> outputs [b ...]` of a one-input graph, for any batch size."""
+    """A pure function `(params, input [b ...]) -> outputs [b ...]` of a one-input graph, any batch."""
 
     def apply(params: Params, x: jax.Array) -> tuple:
         values: dict[int, Any] = {graph.inputs[0]: x}

@@ -1,9 +1,10 @@
 """Cuts a sub-graph out of a TFLite model by editing the flatbuffer in place.
 
-The attention mesh holds custom operators that no plain runtime knows. The nodes between two sets of tensors are
-kept and all others dropped, which removes the custom operators from the parts that LiteRT has to run. A model
-stores its node list and its inputs and outputs as vectors behind forward offsets, so the node list can shrink
-where it lies and new input and output vectors can be put at the end; weights and tensors stay untouched.
+The attention mesh holds custom operators that no plain runtime knows. The nodes between two sets of tensors
+are kept and all others dropped, which removes the custom operators from the parts that LiteRT has to run. A
+model stores its node list and its inputs and outputs as vectors behind forward offsets, so the node list can
+shrink where it lies and new input and output vectors can be put at the end; weights and tensors stay
+untouched.
 """
 
 from __future__ import annotations
