@@ -73,9 +73,9 @@ def faults_as_input_errors(path: Path, doing: str, code: str = "decode_error") -
     try:
         yield
     except DECODE_FAULTS as error:
-        what = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise InputError(
-            f"{readable_name(path)}: {doing} failed ({what})",
+            f"{readable_name(path)}: {doing} failed ({what.splitlines()[0][:120]})",
             expected="an intact video or audio file (mp4, mov, mkv, webm, avi, wav, mp3, flac, ogg)",
             fix="copy or download it again, or convert it to mp4 or wav",
             code=code,

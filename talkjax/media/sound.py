@@ -29,6 +29,8 @@ MIN_SECONDS = 0.2
 RATES = (1_000, 768_000)  # Hz accepted; outside, the header is damaged
 _GAP = 0.05  # seconds by which timestamps may run ahead of the samples before silence is put in
 _BLOCK = 1024  # samples by which the last block of a codec may pass the announced end
+_MAX_PLANES = 8  # PyAV runs off the end of a frame's list of planes beyond
+_DTYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 _BAD_PACKETS = 0.05  # share of undecodable packets taken as loss (filled with silence), not as damage
 
 
@@ -121,6 +123,8 @@ def _decode(
                 fix="cut it, or raise the limit",
                 code="too_long",
             )
+        if frame.format.is_planar and frame.layout.nb_channels > _MAX_PLANES:
+            raise _damaged(path, f"it has {frame.layout.nb_channels} channels")
         blocks += [np.zeros(gap, np.float32), _mono(frame)]
         position += gap + len(blocks[-1])
     wav = np.concatenate([np.zeros(max(start, 0), np.float32), *blocks])[max(-start, 0) :]
@@ -151,9 +155,11 @@ def _audio_frames(container: Any, stream: Any, path: Path) -> Iterator[Any]:
 
 def _mono(frame: Any) -> np.ndarray:
     """[n] float32: the mean of a frame's channels; integers scaled so that full scale is 1."""
-    channels = max(1, frame.layout.nb_channels)
-    data = frame.to_ndarray()
-    data = data if frame.format.is_planar else data.reshape(-1, channels).T
+    channels, dtype = max(1, frame.layout.nb_channels), np.dtype(_DTYPES[frame.format.packed.name])
+    if frame.format.is_planar:  # not `to_ndarray`: from 8 channels on it takes planes that are not there
+        data = np.stack([np.frombuffer(p, dtype, frame.samples) for p in frame.planes[:channels]])
+    else:
+        data = np.frombuffer(frame.planes[0], dtype, frame.samples * channels).reshape(-1, channels).T
     if data.dtype == np.uint8:
         data = data.astype(np.float32) / 128 - 1
     elif data.dtype.kind == "i":

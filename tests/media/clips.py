@@ -43,7 +43,7 @@ def write_clip(
     options: dict[str, str] | None = None,
 ) -> pathlib.Path:
     """A video whose frame i is `picture(i)` at `times[i]` seconds; wav [n] or [channels n]."""
-    base = Fraction(1, 90_000)
+    base = Fraction(1, 90_000) if path.suffix != ".avi" else 1 / Fraction(fps)  # AVI counts in frames
     with av.open(str(path), "w", options=options or {}) as out:
         video = out.add_stream("libx264", rate=fps, options={"crf": "4", "preset": "ultrafast"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import av
 import numpy as np
 import pytest
 import scipy.signal
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from talkjax.errors import InputError
+from talkjax.media import sound
 from talkjax.media.reader import probe, read_audio
 from tests.media import clips
 from tests.media.test_reader import code_of
@@ -123,8 +125,6 @@ def test_video_without_sound(tmp_path):
 def test_lost_packets_keep_the_rest_in_time(tmp_path):
     wav = np.concatenate([clips.click(0.2, 1.0), clips.click(0.5, 1.0)])
     path = clips.write_clip(tmp_path / "a.mkv", clips.steady(50), wav=wav)
-    import av
-
     out = tmp_path / "b.mkv"
     with av.open(str(path)) as source, av.open(str(out), "w") as sink:
         streams = {s.index: sink.add_stream_from_template(s) for s in source.streams}
@@ -135,3 +135,26 @@ def test_lost_packets_keep_the_rest_in_time(tmp_path):
                 sink.mux(packet)
     got = read_audio(out)
     assert clips.click_time(got[16_000:]) == pytest.approx(0.5, abs=3e-3)
+
+
+def test_more_channels_than_two(tmp_path):
+    path = tmp_path / "a.m4a"
+    mono = clips.click(0.3, 0.6, 48_000)
+    with av.open(str(path), "w", format="mp4") as out:
+        stream = out.add_stream("aac", rate=48_000, layout="7.1")
+        for at in range(0, len(mono), 1024):
+            block = np.repeat(mono[at : at + 1024], 8)[None]
+            frame = av.AudioFrame.from_ndarray(block, format="flt", layout="7.1")
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, at, clips.Fraction(1, 48_000)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    got = read_audio(path, 48_000)
+    assert clips.click_time(got, 48_000) == pytest.approx(0.3, abs=3e-3)
+    burst = slice(14_400, 14_640)
+    assert np.corrcoef(got[burst], mono[burst])[0, 1] > 0.9
+
+
+def test_planar_sound_with_too_many_channels_is_refused(tmp_path, monkeypatch):
+    path = clips.write_clip(tmp_path / "a.mp4", clips.steady(5), wav=clips.click(0.1, 0.4))
+    monkeypatch.setattr(sound, "_MAX_PLANES", 0)
+    assert code_of(read_audio, path) == "decode_error"
