@@ -3,7 +3,7 @@
 Every function here computes the same numbers on every platform; only the way differs, chosen when the
 program is lowered (`lax.platform_dependent`), so an exported program carries both ways. Why not plain `lax`
 everywhere: on two CPU cores the gradient of a 4x4 stride-2 transposed convolution runs at 2 % of the
-machine's speed, a 3x3 weight gradient at batch 1 is 2-5 times slower than one matrix product per kernel tap,
+machine's speed, a weight gradient at batch 1 is 2-5 times slower than one matrix product per kernel tap,
 and convolution gradients inside a rolled `lax.scan` are 90 times slower, which matrix products are not.
 
 All images are NHWC, kernels HWIO `[kh kw ci co]`.
@@ -11,7 +11,6 @@ All images are NHWC, kernels HWIO `[kh kw ci co]`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,10 +21,11 @@ from jaxtyping import Array, Float
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _MAX_TAP_BATCH = 2
-"""Largest batch whose weight gradient goes tap by tap on CPU; above it XLA's own form is as fast."""
-_GEMM_DOWN_SIZE = 32
-_GEMM_UP_SIZE = 16
-"""Largest input height at which the matrix-product form wins on CPU (down: measured 1.4x at 32, 15x at 2)."""
+_MAX_TAP_SIZE = 16
+"""Weight gradients go tap by tap on CPU up to this batch or output height; above, XLA's own form is as
+fast."""
+_MAX_OVERLAP_SIZE = 16
+"""Largest input height at which overlap-add beats four phase convolutions for upsampling on CPU."""
 
 
 def _is_at_most(size: Any, limit: int) -> bool:
@@ -34,9 +34,8 @@ def _is_at_most(size: Any, limit: int) -> bool:
 
 
 def _plain(x: Array, kernel: Array, stride: int, padding: int) -> Array:
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=_LAYOUT
-    )
+    pads = [(padding, padding)] * 2
+    return lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=_LAYOUT)
 
 
 def space_to_depth(x: Float[Array, "b h w c"], block: int) -> Float[Array, "b h_small w_small c_big"]:
@@ -61,7 +60,7 @@ def depth_to_space(x: Float[Array, "b h w c_big"], block: int) -> Float[Array, "
 def conv(
     x: Float[Array, "b h w ci"], kernel: Float[Array, "kh kw ci co"], stride: int = 1, padding: int = 0
 ) -> Float[Array, "b ho wo co"]:
-    """Cross-correlation with zero padding on all four sides; its gradient is fast at small batches on CPU."""
+    """Cross-correlation with zero padding on all four sides."""
     return _plain(x, kernel, stride, padding)
 
 
@@ -71,7 +70,11 @@ def _conv_forward(x: Array, kernel: Array, stride: int, padding: int) -> tuple[A
 
 def _conv_backward(stride: int, padding: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    (dx,) = jax.linear_transpose(lambda t: _plain(t, kernel, stride, padding), x)(g)
+    halves = kernel.shape[:2] == (4, 4) and stride == 2 and padding == 1
+    if halves and x.shape[1] == 2 * g.shape[1] and x.shape[2] == 2 * g.shape[2]:
+        dx = _up(g, kernel.transpose(0, 1, 3, 2))
+    else:
+        (dx,) = jax.linear_transpose(lambda t: _plain(t, kernel, stride, padding), x)(g)
     return dx, _kernel_gradient(x, g, kernel, stride, padding)
 
 
@@ -85,11 +88,10 @@ def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, padding: in
         (dw,) = jax.linear_transpose(lambda k: _plain(x, k, stride, padding), kernel)(g)
         return dw
 
-    if not (_is_at_most(x.shape[0], _MAX_TAP_BATCH) or _is_at_most(g.shape[1], 16)):
+    if not (_is_at_most(x.shape[0], _MAX_TAP_BATCH) or _is_at_most(g.shape[1], _MAX_TAP_SIZE)):
         return native(x, g)
-    by_tap = partial(
-        _kernel_gradient_by_tap, taps=(kernel.shape[0], kernel.shape[1]), stride=stride, padding=padding
-    )
+    taps = (kernel.shape[0], kernel.shape[1])
+    by_tap = partial(_kernel_gradient_by_tap, taps=taps, stride=stride, padding=padding)
     return lax.platform_dependent(x, g, cpu=by_tap, default=native)
 
 
@@ -101,53 +103,11 @@ def _kernel_gradient_by_tap(x: Array, g: Array, *, taps: tuple[int, int], stride
 
     def tap(i: int, j: int) -> Array:
         part = x[:, i : i + stride * (h - 1) + 1 : stride, j : j + stride * (w - 1) + 1 : stride]
-        dw = lax.dot_general(
-            part.reshape(b * h * w, -1), rows, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
-        )
+        part = part.reshape(b * h * w, -1)
+        dw = lax.dot_general(part, rows, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
         return dw.astype(g.dtype)
 
     return jnp.stack([jnp.stack([tap(i, j) for j in range(taps[1])]) for i in range(taps[0])])
-
-
-# -------------------------------------------------------------------------------- 4x4, stride 2, padding 1
-
-
-def conv_down(x: Float[Array, "b h w ci"], kernel: Float[Array, "4 4 ci co"]) -> Float[Array, "b h2 w2 co"]:
-    """4x4 convolution, stride 2, padding 1: halves an even height and width."""
-    if not _is_at_most(x.shape[1], _GEMM_DOWN_SIZE):
-        return conv(x, kernel, 2, 1)
-    return _down_small(x, kernel)
-
-
-@jax.custom_vjp
-def _down_small(x: Array, kernel: Array) -> Array:
-    return lax.platform_dependent(x, kernel, cpu=_down_by_gemm, default=lambda x, k: _plain(x, k, 2, 1))
-
-
-def _down_small_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    def gradient(form: Callable[[Array, Array], Array]) -> Callable[..., tuple[Array, Array]]:
-        return lambda x, kernel, g: jax.vjp(form, x, kernel)[1](g)
-
-    return lax.platform_dependent(
-        *saved, g, cpu=gradient(_down_by_gemm), default=gradient(lambda x, k: _plain(x, k, 2, 1))
-    )
-
-
-_down_small.defvjp(lambda x, kernel: (_down_small(x, kernel), (x, kernel)), _down_small_backward)
-
-
-def _down_by_gemm(x: Array, kernel: Array) -> Array:
-    """Space-to-depth turns it into a 2x2 stride-1 convolution, and four shifts into one matrix product."""
-    ci, co = kernel.shape[2:]
-    folded = kernel.reshape(2, 2, 2, 2, ci, co).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * ci, co)
-    return _conv2x2_by_gemm(space_to_depth(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), 2), folded)
-
-
-def _conv2x2_by_gemm(x: Array, kernel: Array) -> Array:
-    b, h, w, c = x.shape
-    h, w = h - 1, w - 1
-    shifted = jnp.concatenate([x[:, i : i + h, j : j + w] for i in (0, 1) for j in (0, 1)], -1)
-    return (shifted.reshape(b * h * w, 4 * c) @ kernel.reshape(4 * c, -1)).reshape(b, h, w, -1)
 
 
 # -------------------------------------------------------------------- transposed 4x4, stride 2, padding 1
@@ -159,41 +119,30 @@ def conv_up(x: Float[Array, "b h w ci"], kernel: Float[Array, "4 4 ci co"]) -> F
 
     `out[2 i + k - 1] += x[i] kernel[k]` in each direction, the orientation of the reference's framework.
     """
-    return lax.platform_dependent(x, kernel, cpu=_up_on_cpu, default=_up_native)
+    return _up(x, kernel)
 
 
 def _up_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    x, kernel = saved
-    if _is_at_most(x.shape[1], _GEMM_UP_SIZE):
-        return lax.platform_dependent(
-            x,
-            kernel,
-            g,
-            cpu=lambda x, kernel, g: jax.vjp(_up_by_overlap_add, x, kernel)[1](g),
-            default=_up_gradient_native,
-        )
-    return _up_gradient_native(x, kernel, g)
-
-
-def _up_gradient_native(x: Array, kernel: Array, g: Array) -> tuple[Array, Array]:
     # The transpose of a transposed convolution is a plain strided one: its two gradients are plain too.
+    x, kernel = saved
     swapped = kernel.transpose(0, 1, 3, 2)
     dx = _plain(g, swapped, 2, 1)
     return dx, _kernel_gradient(g, x, swapped, 2, 1).transpose(0, 1, 3, 2)
 
 
-conv_up.defvjp(lambda x, kernel: (conv_up(x, kernel), (x, kernel)), _up_backward)
+conv_up.defvjp(lambda x, kernel: (_up(x, kernel), (x, kernel)), _up_backward)
+
+
+def _up(x: Array, kernel: Array) -> Array:
+    few = _is_at_most(x.shape[1], _MAX_OVERLAP_SIZE)
+    return lax.platform_dependent(
+        x, kernel, cpu=_up_by_overlap_add if few else _up_by_phase, default=_up_native
+    )
 
 
 def _up_native(x: Array, kernel: Array) -> Array:
     return lax.conv_general_dilated(
         x, kernel[::-1, ::-1], (1, 1), [(2, 2), (2, 2)], lhs_dilation=(2, 2), dimension_numbers=_LAYOUT
-    )
-
-
-def _up_on_cpu(x: Array, kernel: Array) -> Array:
-    return (
-        _up_by_overlap_add(x, kernel) if _is_at_most(x.shape[1], _GEMM_UP_SIZE) else _up_by_phase(x, kernel)
     )
 
 
@@ -223,16 +172,15 @@ def _up_by_overlap_add(x: Array, kernel: Array) -> Array:
     taps = jnp.pad(taps, ((0, 0), (1, 1), (1, 1), (0, 0), (0, 0), (0, 0)))
     # (shift of the input, tap) pairs that reach an even and an odd output pixel
     pairs = (((0, 1), (-1, 3)), ((0, 2), (1, 0)))
-    phases = [
-        sum(
-            taps[:, 1 + di : 1 + di + h, 1 + dj : 1 + dj + w, i, j]
-            for di, i in pairs[row]
-            for dj, j in pairs[column]
-        )
-        for row in (0, 1)
-        for column in (0, 1)
-    ]
-    return _interleave([jnp.asarray(phase) for phase in phases])
+
+    def phase(row: int, column: int) -> Array:
+        total = jnp.zeros((b, h, w, co), x.dtype)
+        for di, i in pairs[row]:
+            for dj, j in pairs[column]:
+                total = total + taps[:, 1 + di : 1 + di + h, 1 + dj : 1 + dj + w, i, j]
+        return total
+
+    return _interleave([phase(row, column) for row in (0, 1) for column in (0, 1)])
 
 
 # ---------------------------------------------------------------------------------- few output channels
@@ -268,7 +216,7 @@ def _head_gradient_by_gemm(x: Array, kernel: Array, g: Array) -> tuple[Array, Ar
     return dx, dw
 
 
-conv_head.defvjp(lambda x, kernel: (conv_head(x, kernel), (x, kernel)), _head_backward)
+conv_head.defvjp(lambda x, kernel: (_plain(x, kernel, 1, kernel.shape[0] // 2), (x, kernel)), _head_backward)
 
 
 def conv_few_outputs(
@@ -277,12 +225,12 @@ def conv_few_outputs(
     """Stride-1 convolution to one or two channels at few pixels: one matrix product, then shifted adds."""
     size, _, ci, co = kernel.shape
     b, h, w, _ = x.shape
-    taps = (x.reshape(-1, ci) @ kernel.transpose(2, 0, 1, 3).reshape(ci, size * size * co)).reshape(
-        b, h, w, size, size, co
-    )
+    taps = x.reshape(-1, ci) @ kernel.transpose(2, 0, 1, 3).reshape(ci, size * size * co)
+    taps = taps.reshape(b, h, w, size, size, co)
     taps = jnp.pad(taps, ((0, 0), (padding, padding), (padding, padding), (0, 0), (0, 0), (0, 0)))
     ho, wo = h + 2 * padding - size + 1, w + 2 * padding - size + 1
-    return sum(
-        (taps[:, i : i + ho, j : j + wo, i, j] for i in range(size) for j in range(size)),
-        start=jnp.zeros((b, ho, wo, co), x.dtype),
-    )
+    total = jnp.zeros((b, ho, wo, co), x.dtype)
+    for i in range(size):
+        for j in range(size):
+            total = total + taps[:, i : i + ho, j : j + wo, i, j]
+    return total

@@ -27,8 +27,8 @@ HE_INIT: Initializer = nn.initializers.variance_scaling(1.6, "fan_in", "normal")
 class Conv(nn.Module):
     """Convolution with zero padding; `form` names the fast way of `nets/convs.py` that fits the place.
 
-    Forms: `plain`, `down` (4x4 stride 2 padding 1), `up` (its transpose), `head` (odd, size-keeping, few
-    output channels), `few` (one or two output channels at few pixels).
+    Forms: `plain`, `up` (transposed 4x4 stride 2 padding 1, whatever `size`, `stride` say), `head` (odd,
+    size-keeping, few output channels), `few` (one or two output channels at few pixels, stride 1).
     """
 
     features: int
@@ -48,8 +48,6 @@ class Conv(nn.Module):
         x = x.astype(self.dtype)
         if self.form == "plain":
             y = convs.conv(x, kernel, self.stride, self.padding)
-        elif self.form == "down":
-            y = convs.conv_down(x, kernel)
         elif self.form == "up":
             y = convs.conv_up(x, kernel)
         elif self.form == "head":

@@ -38,12 +38,10 @@ class PatchDiscriminator(nn.Module):
         def act(x: Array) -> Array:
             return nn.leaky_relu(x, 0.2)
 
-        y = act(Conv(self.width, size=4, form="down", dtype=self.dtype)(x))
+        y = act(Conv(self.width, size=4, stride=2, dtype=self.dtype)(x))
         for i in range(1, self.n_layers + 1):
             features = self.width * min(2**i, 8)
-            if i < self.n_layers:
-                y = Conv(features, size=4, form="down", use_bias=False, dtype=self.dtype)(y)
-            else:
-                y = Conv(features, size=4, padding=1, use_bias=False, dtype=self.dtype)(y)
+            stride = 2 if i < self.n_layers else 1
+            y = Conv(features, size=4, stride=stride, use_bias=False, dtype=self.dtype)(y)
             y = act(BatchStatNorm(normal_around_one())(y))
-        return Conv(1, size=4, padding=1, form="few", dtype=self.dtype)(y).astype(jnp.float32)
+        return Conv(1, size=4, form="few", dtype=self.dtype)(y).astype(jnp.float32)
