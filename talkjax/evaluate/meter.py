@@ -45,6 +45,12 @@ class _Scores:
         self.sharpness: dict[str, list[float]] = {name: [] for name in regions.REGION_NAMES}
         self.seam: list[float] = []
 
+    def add_unknown(self) -> None:
+        for table in (self.psnr, self.ssim, self.sharpness):
+            for values in table.values():
+                values.append(math.nan)
+        self.seam.append(math.nan)
+
     def add_crop(self, out: np.ndarray, real: np.ndarray, masks: regions.Regions) -> None:
         similarity = picture.ssim_map(out, real)
         for name, mask in masks.items():
@@ -128,7 +134,7 @@ class PictureMeter:
         if real.shape != out.shape or (bare is not None and bare.shape != real.shape):
             raise ValueError(f"frames differ in size: real {real.shape}, result {out.shape}")
         if not np.isfinite(landmarks[: mesh468.N_MESH, :2]).all():
-            self._skipped += 1
+            self._skip()
             return
         self._frames += 1
         box = regions.crop_box(landmarks)
@@ -149,6 +155,14 @@ class PictureMeter:
             scores.add_crop(regions.crop(frame, box), real_crop, masks)
             scores.add_sharpness(regions.crop(frame, box, small), small_masks, counted)
             scores.seam.append(picture.border_gradient(frame[window], mask) - real_gradient)
+
+    def _skip(self) -> None:
+        """A frame without a face: unknown everywhere, so that series stay aligned with the video."""
+        self._skipped += 1
+        for scores in (self._out, self._bare):
+            scores.add_unknown()
+        for values in self._real_sharpness.values():
+            values.append(math.nan)
 
     def series(self, name: str = "face", row: str = "out") -> np.ndarray:
         """PSNR per added frame of one region, `row` "out" or "bare"; nan where the region was not judged."""

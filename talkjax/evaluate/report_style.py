@@ -6,7 +6,8 @@ STYLE = """
 * { box-sizing:border-box; }
 html { background:var(--tint); }
 body { margin:0 auto; max-width:1120px; padding:56px 48px 72px; background:var(--paper); color:var(--ink);
-       font:16px/1.55 "Inter","Segoe UI",system-ui,-apple-system,"Helvetica Neue","Liberation Sans",Arial,sans-serif;
+       font:16px/1.55 "Inter","Segoe UI",system-ui,-apple-system,"Helvetica Neue",
+       "Liberation Sans",Arial,sans-serif;
        font-variant-numeric:tabular-nums; }
 header { border-bottom:3px solid var(--ink); padding-bottom:20px; margin-bottom:28px; }
 h1 { font-size:34px; line-height:1.15; letter-spacing:-.02em; margin:0 0 6px; }
@@ -21,7 +22,8 @@ p { margin:6px 0 12px; max-width:76ch; }
 .verdict { font-size:19px; margin:22px 0 0; }
 .verdict strong { font-size:26px; letter-spacing:-.01em; }
 table { border-collapse:collapse; width:100%; margin:10px 0 6px; font-size:15px; }
-th, td { padding:7px 12px 7px 0; border-bottom:1px solid var(--line); text-align:left; vertical-align:baseline; }
+th, td { padding:7px 12px 7px 0; border-bottom:1px solid var(--line); text-align:left;
+         vertical-align:baseline; }
 thead th { font-size:12px; letter-spacing:.06em; text-transform:uppercase; color:var(--muted);
            border-bottom:1.5px solid var(--ink); }
 tbody th { font-weight:500; }
@@ -38,6 +40,10 @@ tr.missed td, tr.missed th { background:#fdf4f4; }
 figure { margin:16px 0 26px; }
 figure img, video { display:block; width:100%; height:auto; border-radius:4px; }
 figure.strip img { border:1px solid var(--line); }
+.zoom { display:block; overflow-x:auto; cursor:zoom-in; }
+.zoom input { position:absolute; opacity:0; pointer-events:none; }
+.zoom input:checked + img { width:auto; max-width:none; cursor:zoom-out; }
+.zoom input:focus-visible + img { outline:2px solid var(--accent); }
 video { background:#0f1319; }
 .videos { display:grid; gap:20px; grid-template-columns:repeat(auto-fit,minmax(420px,1fr)); }
 .videos figure { margin:10px 0; }
@@ -47,8 +53,10 @@ dt { color:var(--ink); font-weight:600; }
 dd { margin:0; }
 details { margin-top:18px; }
 summary { cursor:pointer; color:var(--accent); }
-pre { background:var(--tint); padding:16px; overflow:auto; max-height:520px; font-size:12.5px; line-height:1.45; }
-footer { margin-top:56px; padding-top:14px; border-top:1px solid var(--line); color:var(--muted); font-size:13px; }
+pre { background:var(--tint); padding:16px; overflow:auto; max-height:520px; font-size:12.5px;
+      line-height:1.45; }
+footer { margin-top:56px; padding-top:14px; border-top:1px solid var(--line); color:var(--muted);
+         font-size:13px; }
 @media (max-width:700px) { body { padding:28px 18px; } .videos { grid-template-columns:1fr; }
                            dl { grid-template-columns:1fr; } }
 @media print { html { background:#fff; } body { padding:0; } video { display:none; } }

@@ -2,7 +2,7 @@
 
 Layout of the metrics (all parts optional; what is missing is shown as not measured):
 
-    clip      {identity, width, height, frames, train_frames, heldout_frames, preset, ...}
+    clip      {identity, width, height, frames, train_frames, heldout_frames, preset, all_frames, ...}
     tracking  {missed, missed_half, missed_third}      frames without a face at full, half and third size
     fit       figures.fit_figures(...)                 % of the outer-eye distance
     pose_noise figures.pose_noise_figures(...)         degrees
@@ -32,7 +32,7 @@ class Target(NamedTuple):
     @property
     def text(self) -> str:
         """The demand in words, e.g. `>= 28 dB` with the proper signs."""
-        unit = f" {self.unit}" if self.unit and self.unit != "%" else self.unit
+        unit = f" {self.unit}" if self.unit and self.unit != "°" else self.unit
         if self.low == self.high:
             return f"{self.low:g}{unit}"
         if math.isinf(self.low):
