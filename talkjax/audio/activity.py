@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -21,6 +24,7 @@ def frame_level(wav: Float[Array, "n"], n_frames: int | None = None) -> Float[Ar
     return 10 * jnp.log10(power + 1e-12)
 
 
+@functools.partial(jax.jit, static_argnames="n_frames")
 def speech_activity(wav: Float[Array, "n"], n_frames: int | None = None) -> Bool[Array, "t"]:
     """Whether each 40 ms video frame has speech, for 16 kHz sound in [-1, 1].
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -28,6 +29,7 @@ def mel_filters() -> np.ndarray:
     return np.maximum(0, np.minimum((hz - left) / (peak - left), (right - hz) / (right - peak)))
 
 
+@jax.jit
 def log_mel(wav: Float[Array, "n"]) -> Float[Array, "rows 40"]:
     """Natural log of mel band energies of 16 kHz sound in [-1, 1]; n // 160 rows.
 
@@ -60,6 +62,7 @@ def row_windows(rows: Float[Array, "rows c"], n_frames: int, context_rows: int =
     return rows[jnp.clip(index, 0, rows.shape[0] - 1)]
 
 
+@functools.partial(jax.jit, static_argnames=("n_frames", "context_rows"))
 def log_mel_windows(wav: Float[Array, "n"], n_frames: int, context_rows: int = 12) -> Float[Array, "t w 40"]:
     """Normalised log-mel rows around each 40 ms video frame of 16 kHz sound; w = 2 * context_rows + 4.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -47,6 +48,7 @@ def n_rows(n_samples: int) -> int:
     return 1 + max(0, -(-(n_samples - FRAME) // HOP))
 
 
+@jax.jit
 def mfcc(wav: Float[Array, "*b n"]) -> Float[Array, "*b rows 13"]:
     """Mel-frequency cepstra of 16 kHz sound in [-1, 1]; column 0 is the log energy of the row.
 
@@ -75,6 +77,7 @@ def n_video_frames(n_samples: int) -> int:
     return max(0, n_rows(n_samples + 2 * PAD) // STRIDE - WINDOW // STRIDE + 1)
 
 
+@functools.partial(jax.jit, static_argnames="n_frames")
 def mfcc_windows(wav: Float[Array, "n"], n_frames: int | None = None) -> Float[Array, "t 28 12"]:
     """What the expression network hears for each video frame: 28 rows of cepstra 1 to 12.
 
