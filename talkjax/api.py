@@ -6,14 +6,16 @@ the identity's lock, and leaves the work to the stage modules.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from talkjax.config import Config, EvaluateConfig, FinetuneConfig, GenerateConfig, PrepareConfig
 from talkjax.errors import InputError
+from talkjax.media.container import check_file
+from talkjax.media.writer import check_output
 from talkjax.progress import SILENT, Progress
 from talkjax.results import EvaluateResult, GenerateResult
 from talkjax.track.identity import Identity, delete_identity
@@ -58,7 +60,7 @@ def prepare(
     Raises:
       InputError: the clip cannot be used, or another process works on this identity.
     """
-    path = existing_file(clip, "the clip")
+    path = Path(check_file(clip))
     checked = _with_settings(config or PrepareConfig(), settings)
     is_new = not identity_folder(identity, identities_dir).exists()
     from talkjax.track.prepare import run
@@ -122,7 +124,7 @@ def generate(
     """
     checked = _with_settings(config or GenerateConfig(), settings)
     person = Identity.open(identity, identities_dir)
-    sound = existing_file(audio, "the audio")
+    sound = Path(check_file(audio))
     target = writable_output(out, checked.overwrite, inputs=(sound,))
     from talkjax.infer.generate import run
 
@@ -153,47 +155,22 @@ def evaluate(
         return run(person, checked, progress or SILENT)
 
 
-def existing_file(path: PathLike, what: str) -> Path:
-    """`path` as a Path if it is a file that can be read; InputError otherwise."""
-    file = Path(path)
-    if file.is_dir():
-        raise InputError(f"{what} {file} is a folder", expected="a file", code="not_a_file")
-    if not file.exists():
-        raise InputError(f"{what} {file} does not exist", code="no_file")
-    if not os.access(file, os.R_OK):
-        raise InputError(f"{what} {file} cannot be read", fix="change its permissions", code="unreadable")
-    return file
-
-
 def writable_output(out: PathLike, overwrite: bool, inputs: tuple[Path, ...] = ()) -> Path:
-    """The path of an mp4 that may be written, tried by writing a file beside it; InputError otherwise.
+    """The path of an mp4 that can be written, tried now and not after minutes of work.
 
     Missing folders are made.
+
+    Raises:
+      InputError: not an .mp4, a folder, an input file, existing without `overwrite`, or read-only.
     """
     path = Path(out)
-    if path.suffix.lower() != ".mp4":
-        raise InputError(
-            f"--out={path} does not end in .mp4", expected="the path of an mp4", code="bad_output"
-        )
-    if path.is_dir():
-        raise InputError(f"--out={path} is a folder", expected="the path of an mp4", code="bad_output")
     if path.exists() and any(path.samefile(entry) for entry in inputs):
         raise InputError(f"--out={path} is an input file", fix="choose another name", code="bad_output")
-    if path.exists() and not overwrite:
-        raise InputError(
-            f"{path} exists", fix="choose another --out, or add --overwrite", code="output_exists"
-        )
-    try:
+    if path.is_file() and not overwrite:
+        raise InputError(f"{path} exists", fix="choose another --out, or add --overwrite", code="exists")
+    with contextlib.suppress(OSError):  # if this fails, the check below says why
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-        if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(13, "the file is read-only")
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written: {error.strerror}", fix="choose another --out", code="read_only"
-        ) from None
-    return path
+    return Path(check_output(path, overwrite=overwrite, suffixes=(".mp4",)))
 
 
 def _with_settings(config: _ConfigT, settings: dict[str, Any]) -> _ConfigT:

@@ -24,7 +24,7 @@ MAX_YAW_DEGREES = 35.0  # beyond, the far half of the mouth is hidden and landma
 MIN_MOUTH_RANGE = 0.04  # of outer-eye distance, 5th to 95th percentile of the lip gap; speech has 0.1-0.2
 MIN_PEAK_LEVEL = 10 ** (-50 / 20)  # loudest 40 ms, RMS of full scale
 MIN_SPEECH_SHARE = 0.25
-MIN_SHARPNESS = 0.004  # Laplacian variance over gray variance of the face at 160 x 160
+MIN_SHARPNESS = 0.006  # Laplacian over gray variance, face at 160 x 160; a good clip has 0.05
 MIN_BRIGHTNESS = 40.0  # mean gray level of the face, of 255
 
 _NO_FINETUNE = "prepare can use the clip, finetune cannot (it learns the mouth from the clip's own sound)"
@@ -61,9 +61,8 @@ def check_container(info: ClipInfo, train_frames: int | None = None) -> list[Fin
     findings = []
     n_frames = round(info.duration * FPS)
     if info.truncated:
-        findings.append(
-            Finding("truncated", "refused", "the file ends before its header says", "copy or export it again")
-        )
+        text = f"the file ends before its header says, after {info.duration:.1f} s"
+        return [Finding("truncated", "refused", text, "copy or export it again")]
     if info.duration < MIN_SECONDS:
         text = f"the clip lasts {info.duration:.1f} s, at least {MIN_SECONDS:.0f} s are needed"
         findings.append(Finding("too_short", "refused", text, "record 15 s or more of speech"))
@@ -138,17 +137,17 @@ def check_sound(wav: np.ndarray, sample_rate: int, info: ClipInfo) -> list[Findi
 
 
 def check_faces(
-    landmarks: np.ndarray, valid: np.ndarray, n_faces: np.ndarray, seconds_per_sample: float = 1 / FPS
+    landmarks: np.ndarray, seen: np.ndarray, n_faces: np.ndarray, seconds_per_sample: float = 1 / FPS
 ) -> list[Finding]:
     """Presence, number, size, turn and movement of the tracked face.
 
     Args:
       landmarks: [t 478 3] float32 px (MediaPipe order; z in px, smaller is nearer).
-      valid: [t] bool, a face was tracked.
+      seen: [t] bool, the face was seen.
       n_faces: [t] int, faces seen.
       seconds_per_sample: time between rows.
     """
-    share = float(np.mean(valid)) if len(valid) else 0.0
+    share = float(np.mean(seen)) if len(seen) else 0.0
     if share == 0.0:
         return [
             Finding(
@@ -165,7 +164,7 @@ def check_faces(
         findings.append(
             Finding("face_missing", "refused", text, "cut the clip to where the face is in the picture")
         )
-    gaps = [(a, b) for a, b in gaps_of(valid) if (b - a) * seconds_per_sample > MAX_BRIDGED_FRAMES / FPS]
+    gaps = [(a, b) for a, b in gaps_of(seen) if (b - a) * seconds_per_sample > MAX_BRIDGED_FRAMES / FPS]
     if gaps:
         times = ", ".join(f"{a * seconds_per_sample:.1f}-{b * seconds_per_sample:.1f} s" for a, b in gaps[:5])
         more = f" and {len(gaps) - 5} more" if len(gaps) > 5 else ""
@@ -175,7 +174,7 @@ def check_faces(
     if several > 0.02:
         text = f"{int(np.max(n_faces))} faces in {100 * several:.0f} % of the frames, the largest is used"
         findings.append(Finding("several_faces", "warning", text, "crop the clip to one person"))
-    tracked = landmarks[np.asarray(valid, bool)]
+    tracked = landmarks[np.asarray(seen, bool)]
     return findings + _check_geometry(tracked)
 
 
@@ -216,9 +215,9 @@ def yaw_degrees(landmarks: np.ndarray) -> np.ndarray:
     return np.degrees(np.arctan2(np.abs(eyes[..., 2]), np.linalg.norm(eyes[..., :2], axis=-1)))
 
 
-def gaps_of(valid: np.ndarray) -> list[tuple[int, int]]:
+def gaps_of(seen: np.ndarray) -> list[tuple[int, int]]:
     """Runs [start, end) of False."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[True], np.asarray(valid, bool), [True]]).astype(int)))
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], np.asarray(seen, bool), [True]]).astype(int)))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 

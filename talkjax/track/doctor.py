@@ -27,7 +27,8 @@ from talkjax.track.clip_checks import (
     verdict,
 )
 
-_MAX_SAMPLES = 750  # landmarks of 30 s; longer clips are looked at more sparsely
+_FEW_SAMPLES = 300  # a clip with more frames is looked at more sparsely ...
+_MAX_STRIDE = 5  # ... up to this, 0.2 s: a face that leaves for longer is still noticed
 _QUALITY_SAMPLES = 8
 _CROP = 160
 
@@ -77,7 +78,7 @@ def examine(
     except InputError as error:
         return _report(path, [refusal(error)], None)
     findings = check_container(info, train_frames)
-    if info.has_audio:
+    if info.has_audio and not info.truncated:
         try:
             findings += check_sound(read_audio(path), 16_000, info)
         except InputError as error:
@@ -96,7 +97,7 @@ def _look_at_faces(path: Path, info: ClipInfo, models: Any, progress: Progress) 
 
     models = models or load_landmark_models()
     n_frames = round(info.duration * FPS)
-    stride = -(-n_frames // _MAX_SAMPLES) or 1
+    stride = min(_MAX_STRIDE, max(1, -(-n_frames // _FEW_SAMPLES)))
     kept: dict[int, np.ndarray] = {}
     with progress("faces", n_frames) as ticker:
         frames = _sample(
@@ -106,8 +107,11 @@ def _look_at_faces(path: Path, info: ClipInfo, models: Any, progress: Progress) 
             track = track_landmarks(frames, models)
         except InputError as error:
             return [refusal(error)]
-    findings = check_faces(track.landmarks, track.valid, track.n_faces, stride / FPS)
-    quality = [_quality(kept[k], track.landmarks[k]) for k in kept if k < len(track.valid) and track.valid[k]]
+    seen = (
+        track.score >= 0.5
+    )  # not `valid`, which counts gaps bridged over five samples, here of stride frames
+    findings = check_faces(track.landmarks, seen, track.n_faces, stride / FPS)
+    quality = [_quality(kept[k], track.landmarks[k]) for k in kept if k < len(seen) and seen[k]]
     sharpness, brightness = np.array(quality, np.float64).reshape(-1, 2).T
     return findings + check_pictures(sharpness, brightness)
 
