@@ -34,7 +34,7 @@ __all__ = ["format_value", "report_html", "strip_image", "write_report"]
 REPORT_NAME = "report.html"
 
 UNSEEN = "A synthetic talking face against the real clip, on frames it has never seen."
-SEEN = "A synthetic talking face against the real clip. The model was trained on ALL frames: no figure is a test."
+SEEN = "A synthetic talking face against the real clip. Trained on ALL frames: no figure is a test."
 
 DRIVES = {
     "tracked": "Drive “tracked”: the frame's own expression, pose and light. Judges the picture alone.",

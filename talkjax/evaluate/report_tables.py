@@ -21,7 +21,7 @@ def format_value(value: Any, digits: int | None = None) -> str:
     if isinstance(value, str):
         return html.escape(value)
     if isinstance(value, int) and digits is None:
-        return str(value)
+        return str(value).replace("-", "−")
     if digits is None:
         size = abs(value)
         digits = 0 if size >= 100 else 1 if size >= 50 else 2 if size >= 1 else 3
