@@ -19,6 +19,7 @@ from talkjax.face import mesh468
 _SIDES = (("R", -1.0), ("L", 1.0))
 _SIGNED_MARKS = ("LR", "UD", "Fwd")
 _JAW_TURN = np.deg2rad(17.0)  # a wide-open mouth
+_JAW_SLIDE = np.array([0.0, -0.03, 0.1])  # the joint itself glides forward and down as the mouth opens
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class _Anchors:
     verts: np.ndarray  # [468 3]
     half_width: float  # of the mouth
     mouth_y: float
+    upper_thickness: float  # of the red of the lips, in the middle
+    lower_thickness: float
     hinge: np.ndarray  # [3] axis of the jaw joint, on the mirror plane
     upper: np.ndarray  # [468] bool: above the line between the lips
     eye: dict[str, np.ndarray]  # side -> [2] centre (x, y)
@@ -52,7 +55,9 @@ def _measure(neutral: np.ndarray) -> _Anchors:
         verts=neutral,
         half_width=float(np.abs(neutral[[61, 291], 0]).mean()),
         mouth_y=mouth_y,
-        hinge=np.array([0.0, ears[1] + 0.06, ears[2] - 0.05]),
+        upper_thickness=max(float(neutral[0, 1]) - mouth_y, 0.02),
+        lower_thickness=max(mouth_y - float(neutral[17, 1]), 0.02),
+        hinge=np.array([0.0, ears[1], ears[2] - 0.13]),
         upper=upper,
         eye={side: neutral[loop, :2].mean(0) for side, loop in loops.items()},
     )
@@ -95,22 +100,32 @@ def _jaw(a: _Anchors) -> dict[str, np.ndarray]:
     cos, sin = np.cos(_JAW_TURN), np.sin(_JAW_TURN)
     turned = np.stack([arm[:, 0], cos * arm[:, 1] - sin * arm[:, 2], sin * arm[:, 1] + cos * arm[:, 2]], 1)
     return {
-        "jawOpen": (turned - arm) * weight[:, None],
+        "jawOpen": (turned - arm + _JAW_SLIDE) * weight[:, None],
         "jawLR": _move(weight, x=0.08),
         "jawFwd": _move(weight, z=0.08),
     }
 
 
 def _lip_weights(a: _Anchors) -> tuple[np.ndarray, np.ndarray]:
-    """Weights of the upper and the lower lip: 1 in the middle of the line between them, 0 at the corners."""
-    arch = np.clip(1 - (np.abs(a.x) / (1.02 * a.half_width)) ** 2, 0, None) ** 0.7
-    weight = arch * np.exp(-np.abs(a.y - a.mouth_y) / 0.1)
+    """Weights of the upper and the lower lip: 1 over the red of the lip, 0 at the corners, fading on skin."""
+    arch = np.clip(1 - (np.abs(a.x) / (1.02 * a.half_width)) ** 2, 0, None)
+    border = np.where(a.upper, a.upper_thickness, a.lower_thickness)
+    beyond = np.clip(np.abs(a.y - a.mouth_y) - border, 0, None)
+    weight = arch * np.exp(-beyond / 0.06)
+    return np.where(a.upper, weight, 0.0), np.where(a.upper, 0.0, weight)
+
+
+def _lip_edges(a: _Anchors) -> tuple[np.ndarray, np.ndarray]:
+    """Weights of the lips' inner edges: 1 on the line between the lips, fading over the red."""
+    arch = np.clip(1 - (np.abs(a.x) / (1.02 * a.half_width)) ** 2, 0, None)
+    weight = arch * np.exp(-np.abs(a.y - a.mouth_y) / 0.08)
     return np.where(a.upper, weight, 0.0), np.where(a.upper, 0.0, weight)
 
 
 def _lips(a: _Anchors) -> dict[str, np.ndarray]:
     """Actions of the lips as a whole."""
     up, low = _lip_weights(a)
+    upper_edge, lower_edge = _lip_edges(a)
     height = np.clip(a.y - a.mouth_y, -1, 1)
     around = _bump(
         np.clip(np.abs(a.x) - 0.2 * a.half_width, 0, None),
@@ -123,14 +138,14 @@ def _lips(a: _Anchors) -> dict[str, np.ndarray]:
     chin = np.where(a.upper, 0.0, _bump(a.x, a.y, (0.0, a.mouth_y - 0.22), (0.18, 0.1)))
     fields = {
         "upperUp": _move(up, y=0.06, z=0.012),
-        "lowerDown": _move(low, y=-0.06, z=0.005),
+        "lowerDown": _move(low, y=-0.09, z=0.005),
         "pucker": np.stack([0.38 * narrow, -0.1 * height * around, 0.09 * around], 1),
         "funnel": np.stack([0.22 * narrow, 0.035 * (up - low), 0.07 * around], 1),
         "mouthLR": _move(around, x=0.07),
         "mouthUD": _move(around, y=0.05),
-        "rollUpper": _move(up, y=-0.025, z=-0.04),
-        "rollLower": _move(low, y=0.03, z=-0.04),
-        "press": np.stack([zero, -0.25 * height * (up + low), -0.02 * (up + low)], 1),
+        "rollUpper": _move(upper_edge, y=-0.032, z=-0.05),
+        "rollLower": _move(lower_edge, y=0.04, z=-0.05),
+        "press": np.stack([zero, -0.35 * height * (up + low), -0.02 * (up + low)], 1),
         "chinRaise": np.stack([zero, 0.045 * np.maximum(chin, low), 0.02 * chin], 1),
     }
     return fields
@@ -145,7 +160,7 @@ def _mouth_side(a: _Anchors, s: float) -> dict[str, np.ndarray]:
     puff = _bump(s * a.x, a.y, (0.39, a.mouth_y), (0.15, 0.18))
     return {
         "upperUp": _move(up * half, y=0.05, z=0.01),
-        "lowerDown": _move(low * half, y=-0.05),
+        "lowerDown": _move(low * half, y=-0.06),
         "smile": _move(corner, x=s * 0.055, y=0.05, z=-0.035),
         "frown": _move(corner, y=-0.05, z=-0.005),
         "stretch": _move(corner, x=s * 0.07, y=-0.005, z=-0.03),
@@ -187,8 +202,8 @@ def _upper_face_side(a: _Anchors, side: str, s: float) -> dict[str, np.ndarray]:
     both = brow_in + 0.5 * brow_out
     return {
         "blink": 0.95 * over - 0.05 * under,
-        "squint": -0.03 / gap * under,
-        "wide": -0.025 / gap * over,
+        "squint": -0.04 / gap * under,
+        "wide": -0.035 / gap * over,
         "browInUp": _move(brow_in, y=0.06, z=0.01),
         "browOutUp": _move(brow_out, y=0.06),
         "browDown": np.stack([-s * 0.025 * (brow_in + 0.4 * brow_out), -0.045 * both, 0.01 * brow_in], 1),

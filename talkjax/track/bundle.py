@@ -14,7 +14,7 @@ import numpy as np
 from talkjax.errors import InputError
 from talkjax.face.person import person_model
 from talkjax.track import gauss_newton as gn
-from talkjax.track.lift import canonical_frame, lift_neutral, rigid_pose, usable_frames
+from talkjax.track.lift import canonical_frame, closed_frames, lift_neutral, rigid_pose, usable_frames
 from talkjax.types import Camera, FaceModel, Pose
 
 EFFECTIVE_FRAMES = 20.0
@@ -24,6 +24,7 @@ ID_PRIOR = 0.5
 EXP_PRIOR = 1.0
 MAX_BUNDLE_FRAMES = 160
 _ITERATIONS = 15
+_ROUNDS = 1
 
 
 class IdentityFit(NamedTuple):
@@ -84,19 +85,29 @@ def _spread(used: np.ndarray) -> np.ndarray:
 
 
 def _refine(lifted: np.ndarray, landmarks: np.ndarray, camera: Camera) -> np.ndarray:
-    """The lifted neutral moved along the identity modes to agree with all frames; canonical [468 3]."""
-    model = person_model(lifted)
+    """The lifted neutral moved to agree with all frames; canonical [468 3].
+
+    Besides the identity modes it takes up the expression that the closed-lip frames have in common, so that
+    a mouth at rest has coefficients near zero.
+    """
     observed, scale = gn.observations(landmarks, np.ones(len(landmarks), bool))
-    start = initial_theta(model, landmarks, camera)
-    alpha, _ = bundle_adjust(model, start, observed, scale, camera)
-    refined = lifted + np.einsum("k,knc->nc", alpha, np.asarray(model.id_basis, np.float64))
-    if not np.isfinite(refined).all():
-        raise InputError(
-            "the face fit left the finite numbers",
-            fix="check that the landmarks follow one face through the clip",
-            code="fit_diverged",
-        )
-    return canonical_frame(refined)
+    closed = closed_frames(landmarks)
+    neutral = lifted
+    for _ in range(_ROUNDS):
+        model = person_model(neutral)
+        start = initial_theta(model, landmarks, camera)
+        alpha, theta = bundle_adjust(model, start, observed, scale, camera)
+        rest = np.median(theta[closed, gn.POSE_SIZE :], axis=0)
+        neutral = neutral + np.einsum("k,knc->nc", alpha, np.asarray(model.id_basis, np.float64))
+        neutral = neutral + np.einsum("e,enc->nc", rest, np.asarray(model.exp_basis, np.float64))
+        if not np.isfinite(neutral).all():
+            raise InputError(
+                "the face fit left the finite numbers",
+                fix="check that the landmarks follow one face through the clip",
+                code="fit_diverged",
+            )
+        neutral = canonical_frame(neutral)
+    return neutral
 
 
 def bundle_adjust(

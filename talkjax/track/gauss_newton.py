@@ -6,6 +6,7 @@ and their products run jitted in float32 at HIGHEST precision, frame blocks are 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -23,7 +24,7 @@ from talkjax.types import Camera, FaceModel, Pose
 
 POSE_SIZE = 6
 
-_FRAMES_AT_ONCE = 16  # bounds the memory of the Jacobians
+_CHUNK = 32  # frames at once; bounds the memory of the Jacobians
 
 
 class Blocks(NamedTuple):
@@ -123,36 +124,55 @@ def _frame_blocks(
 
 
 @jax.jit
-def _blocks(
+def _chunk_blocks(
     problem: LandmarkProblem, theta: Array, alpha: Array, observed: Array, scale: Array
 ) -> tuple[Array, Array, Array]:
-    return jax.lax.map(
-        lambda frame: _frame_blocks(problem, frame[0], alpha, frame[1], frame[2]),
-        (theta, observed, scale),
-        batch_size=_FRAMES_AT_ONCE,
-    )
+    return jax.vmap(_frame_blocks, (None, 0, None, 0, 0))(problem, theta, alpha, observed, scale)
 
 
 @jax.jit
-def _costs(problem: LandmarkProblem, theta: Array, alpha: Array, observed: Array, scale: Array) -> Array:
+def _chunk_costs(
+    problem: LandmarkProblem, theta: Array, alpha: Array, observed: Array, scale: Array
+) -> tuple[Array]:
     residual = jax.vmap(_residual, (None, 0, None, 0, 0))(problem, theta, alpha, observed, scale)
-    return jnp.sum(residual**2, axis=(1, 2))
+    return (jnp.sum(residual**2, axis=(1, 2)),)
+
+
+def _over_chunks(
+    function: Callable[..., tuple[Array, ...]],
+    problem: LandmarkProblem,
+    theta: np.ndarray,
+    alpha: np.ndarray,
+    observed: np.ndarray,
+    scale: np.ndarray,
+) -> list[np.ndarray]:
+    """Runs a jitted function on `_CHUNK` frames at a time: one compilation for clips of any length."""
+    n_frames = len(theta)
+    padding = -n_frames % _CHUNK
+    theta = np.concatenate([theta, np.repeat(theta[-1:], padding, 0)]).astype(np.float32)
+    observed = np.concatenate([observed, np.repeat(observed[-1:], padding, 0)])
+    scale = np.concatenate([scale, np.zeros(padding, scale.dtype)])
+    alpha = np.asarray(alpha, np.float32)
+    parts = []
+    for i in range(0, len(theta), _CHUNK):
+        rows = slice(i, i + _CHUNK)
+        outs = function(problem, theta[rows], alpha, observed[rows], scale[rows])
+        parts.append([np.asarray(out, np.float64) for out in outs])
+    return [np.concatenate(values)[:n_frames] for values in zip(*parts, strict=True)]
 
 
 def linearize(
     problem: LandmarkProblem, theta: np.ndarray, alpha: np.ndarray, observed: np.ndarray, scale: np.ndarray
 ) -> Blocks:
     """Cost, gradient J'r and Gauss-Newton matrix J'J of the data term of every frame (float64)."""
-    out = _blocks(problem, jnp.float32(theta), jnp.float32(alpha), observed, scale)
-    return Blocks(*(np.asarray(value, np.float64) for value in out))
+    return Blocks(*_over_chunks(_chunk_blocks, problem, theta, alpha, observed, scale))
 
 
 def data_cost(
     problem: LandmarkProblem, theta: np.ndarray, alpha: np.ndarray, observed: np.ndarray, scale: np.ndarray
 ) -> np.ndarray:
     """Sum of squared weighted residuals of every frame [t], in (% of the outer-eye distance) squared."""
-    out = _costs(problem, jnp.float32(theta), jnp.float32(alpha), observed, scale)
-    return np.asarray(out, np.float64)
+    return _over_chunks(_chunk_costs, problem, theta, alpha, observed, scale)[0]
 
 
 def expression_prior(

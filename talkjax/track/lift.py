@@ -6,6 +6,7 @@ moves least; the median over frames with closed lips is the neutral. Pure numpy 
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 
 from talkjax.errors import InputError
@@ -117,9 +118,14 @@ def lift_neutral(landmarks: np.ndarray, size: tuple[int, int], valid: np.ndarray
             code="no_closed_lips",
         )
     aligned = _align(points * _TO_Y_UP)
+    return canonical_frame(np.median(aligned[closed_frames(points)], axis=0))
+
+
+def closed_frames(landmarks: np.ndarray) -> np.ndarray:
+    """Indices of the frames that count as closed-lip, most closed first: at most 30 % of all."""
+    gap = lip_gap(landmarks)
     n_closed = max(MIN_CLOSED_FRAMES, int(_CLOSED_SHARE * len(gap)))
-    closed = np.argsort(gap, kind="stable")[: min(n_closed, int((gap < CLOSED_GAP).sum()))]
-    return canonical_frame(np.median(aligned[closed], axis=0))
+    return np.argsort(gap, kind="stable")[: min(n_closed, int((gap < CLOSED_GAP).sum()))]
 
 
 def _align(points: np.ndarray) -> np.ndarray:
@@ -159,4 +165,5 @@ def rigid_pose(landmarks: np.ndarray, neutral: np.ndarray, camera: Camera) -> Po
         ],
         axis=1,
     )
-    return Pose(euler=np.asarray(euler_from_rotation(matrix.astype(np.float32))), translation=translation)
+    euler = euler_from_rotation(jnp.asarray(matrix, jnp.float32))
+    return Pose(euler=euler, translation=jnp.asarray(translation, jnp.float32))

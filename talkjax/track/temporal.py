@@ -150,7 +150,6 @@ def _smooth(
         band = _banded(gn.damp(hessian, mu), weight)
         step = solveh_banded(band, gradient.ravel(), lower=True, overwrite_ab=True).reshape(theta.shape)
         trial = total(theta - step)
-        print("   gn", cost, trial, mu, np.abs(step).max())
         if not trial < cost:
             mu = max(mu * 10, 1e-4)
             continue
