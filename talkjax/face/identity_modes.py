@@ -7,6 +7,7 @@ prior that knows only smoothness at three scales and left-right symmetry (face.m
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import eigh
 
 _SCALES_DM = ((0.8, 0.07), (0.35, 0.042), (0.16, 0.02))
 """(length scale, standard deviation) of the summed squared-exponential kernels, decimetres."""
@@ -37,9 +38,9 @@ def gp_identity_modes(neutral: np.ndarray, n: int = 80) -> np.ndarray:
     for axis in range(3):
         sign = -1.0 if axis == 0 else 1.0  # mirroring flips a sideways displacement
         cov = 0.5 * (same + sign * mirrored) + _ASYMMETRY * 0.5 * (same - sign * mirrored)
-        values, vectors = np.linalg.eigh(cov)
-        for k in range(len(values) - 1, max(len(values) - 1 - n, -1), -1):
-            modes.append((float(values[k]), axis, vectors[:, k]))
+        strongest = [max(len(cov) - n, 0), len(cov) - 1]
+        values, vectors = eigh(cov, subset_by_index=strongest)
+        modes += [(float(value), axis, vectors[:, k]) for k, value in enumerate(values)]
     modes.sort(key=lambda mode: -mode[0])
     basis = np.zeros((n, len(neutral), 3))
     for k, (value, axis, vector) in enumerate(modes[:n]):

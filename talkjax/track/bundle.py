@@ -24,7 +24,6 @@ ID_PRIOR = 0.5
 EXP_PRIOR = 1.0
 MAX_BUNDLE_FRAMES = 160
 _ITERATIONS = 15
-_ROUNDS = 1
 
 
 class IdentityFit(NamedTuple):
@@ -92,22 +91,20 @@ def _refine(lifted: np.ndarray, landmarks: np.ndarray, camera: Camera) -> np.nda
     """
     observed, scale = gn.observations(landmarks, np.ones(len(landmarks), bool))
     closed = closed_frames(landmarks)
-    neutral = lifted
-    for _ in range(_ROUNDS):
-        model = person_model(neutral)
-        start = initial_theta(model, landmarks, camera)
-        alpha, theta = bundle_adjust(model, start, observed, scale, camera)
-        rest = np.median(theta[closed, gn.POSE_SIZE :], axis=0)
-        neutral = neutral + np.einsum("k,knc->nc", alpha, np.asarray(model.id_basis, np.float64))
-        neutral = neutral + np.einsum("e,enc->nc", rest, np.asarray(model.exp_basis, np.float64))
-        if not np.isfinite(neutral).all():
-            raise InputError(
-                "the face fit left the finite numbers",
-                fix="check that the landmarks follow one face through the clip",
-                code="fit_diverged",
-            )
-        neutral = canonical_frame(neutral)
-    return neutral
+    model = person_model(lifted)
+    start = initial_theta(model, landmarks, camera)
+    alpha, theta = bundle_adjust(model, start, observed, scale, camera)
+    rest = np.median(theta[closed, gn.POSE_SIZE :], axis=0)
+    rest[model.exp_names.index("jawFwd")] = 0.0  # depth alone: no image shows where it rests
+    refined = lifted + np.einsum("k,knc->nc", alpha, np.asarray(model.id_basis, np.float64))
+    refined = refined + np.einsum("e,enc->nc", rest, np.asarray(model.exp_basis, np.float64))
+    if not np.isfinite(refined).all():
+        raise InputError(
+            "the face fit left the finite numbers",
+            fix="check that the landmarks follow one face through the clip",
+            code="fit_diverged",
+        )
+    return canonical_frame(refined)
 
 
 def bundle_adjust(

@@ -25,6 +25,7 @@ from talkjax.types import Camera, FaceModel, Pose
 POSE_SIZE = 6
 
 _CHUNK = 32  # frames at once; bounds the memory of the Jacobians
+_GROUP = 1024  # frames whose matrices are held together
 
 
 class Blocks(NamedTuple):
@@ -219,18 +220,34 @@ def fit_frames(
     Returns:
       theta [t 6+e] float64.
     """
+    groups = [
+        _fit_group(problem, theta[rows], observed[rows], scale[rows], strength, iterations, tolerance)
+        for rows in (slice(i, i + _GROUP) for i in range(0, len(theta), _GROUP))
+    ]
+    return np.concatenate(groups)
+
+
+def _fit_group(
+    problem: LandmarkProblem,
+    theta: np.ndarray,
+    observed: np.ndarray,
+    scale: np.ndarray,
+    strength: float,
+    iterations: int,
+    tolerance: float,
+) -> np.ndarray:
     alpha = np.zeros(problem.id_basis.shape[0])
     signed = np.asarray(problem.exp_signed)
     size = theta.shape[1]
+    index = np.arange(POSE_SIZE, size)
     theta = np.array(theta, np.float64)
     mu = np.full(len(theta), 1e-2)
     active = scale > 0
     for _ in range(iterations):
         blocks = linearize(problem, theta, alpha, observed, scale)
         prior, prior_gradient, prior_diagonal = expression_prior(theta[:, POSE_SIZE:], signed, strength)
-        hessian, gradient = blocks.hessian[:, :size, :size].copy(), blocks.gradient[:, :size].copy()
+        hessian, gradient = blocks.hessian[:, :size, :size], blocks.gradient[:, :size]
         gradient[:, POSE_SIZE:] += prior_gradient
-        index = np.arange(POSE_SIZE, size)
         hessian[:, index, index] += prior_diagonal
         cost = blocks.cost + prior
         step = np.linalg.solve(damp(hessian, mu), gradient[..., None])[..., 0]

@@ -25,7 +25,9 @@ ACCELERATION_SIGMA = {"euler": 0.01, "xy": 0.008, "depth": 0.015, "exp": 0.35}
 
 MIN_FRAMES = 3
 _DATA_SHARE = 1 / EFFECTIVE_FRAMES  # a frame's 936 residuals repeat each other about this much
+_DRIFT_FRAMES = 5.0  # a head that is not seen comes to rest within about so many frames
 _ITERATIONS = 12
+_WINDOW, _OVERLAP = 1500, 50
 
 
 @struct.dataclass
@@ -73,7 +75,7 @@ def fit_track(
             used
         ]
     alone = gn.fit_frames(problem, start, observed[used], scale[used], strength=EXP_PRIOR)
-    theta = _smooth(problem, gn.bridge(alone, used, len(observed)), observed, scale)
+    theta = _smooth_windows(problem, gn.bridge(alone, used, len(observed)), observed, scale)
     return FaceTrack(
         pose=Pose(
             euler=jnp.asarray(theta[:, :3], jnp.float32),
@@ -84,15 +86,17 @@ def fit_track(
     )
 
 
-def _stiffness(n_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Diagonals 0, 1, 2 of D'D for the second-difference matrix D [t-2 t]."""
-    d0, d1, d2 = np.zeros(n_frames), np.zeros(max(n_frames - 1, 0)), np.zeros(max(n_frames - 2, 0))
-    for offset, weight in enumerate((1.0, 4.0, 1.0)):
-        d0[offset : offset + n_frames - 2] += weight
-    d1[:-1] -= 2
-    d1[1:] -= 2
-    d2 += 1
-    return d0, d1, d2
+def _smooth_windows(
+    problem: gn.LandmarkProblem, theta: np.ndarray, observed: np.ndarray, scale: np.ndarray
+) -> np.ndarray:
+    """`_smooth` over the clip; long clips in overlapping windows, since the prior forgets within a second."""
+    out = np.empty_like(theta)
+    for start in range(0, len(theta), _WINDOW):
+        end = start + _WINDOW
+        low, high = max(start - _OVERLAP, 0), min(end + _OVERLAP, len(theta))
+        part = _smooth(problem, theta[low:high], observed[low:high], scale[low:high])
+        out[start:end] = part[start - low : end - low]
+    return out
 
 
 def _acceleration_weight(size: int) -> np.ndarray:
@@ -104,22 +108,39 @@ def _acceleration_weight(size: int) -> np.ndarray:
     return 1 / sigma**2
 
 
-def _apply_stiffness(theta: np.ndarray) -> np.ndarray:
-    """D'D theta [t m]."""
-    second = np.diff(theta, 2, axis=0)
-    out = np.zeros_like(theta)
-    for offset, weight in enumerate((1.0, -2.0, 1.0)):
-        out[offset : offset + len(second)] += weight * second
+def _stiffness(blind: np.ndarray) -> list[np.ndarray]:
+    """Diagonals 0, 1, 2 of the time prior D2'D2 + D1'D1 / 25 for frames `blind` [t] without data.
+
+    D2 are second differences. The first differences D1 act only next to blind frames: without them a
+    head that leaves the picture would go on turning for ever.
+    """
+    n_frames = len(blind)
+    diagonals = [np.zeros(max(n_frames - step, 0)) for step in range(3)]
+    second, first = np.ones(max(n_frames - 2, 0)), (blind[1:] | blind[:-1]) / _DRIFT_FRAMES**2
+    for rows, taps in ((second, (1.0, -2.0, 1.0)), (first, (-1.0, 1.0))):
+        for i, a in enumerate(taps):
+            for j in range(i, len(taps)):
+                diagonals[j - i][i : i + len(rows)] += a * taps[j] * rows
+    return diagonals
+
+
+def _times_stiffness(diagonals: list[np.ndarray], theta: np.ndarray) -> np.ndarray:
+    """The banded symmetric matrix times theta [t m]."""
+    out = diagonals[0][:, None] * theta
+    for step in (1, 2):
+        if len(diagonals[step]):
+            out[:-step] += diagonals[step][:, None] * theta[step:]
+            out[step:] += diagonals[step][:, None] * theta[:-step]
     return out
 
 
-def _banded(hessian: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _banded(hessian: np.ndarray, diagonals: list[np.ndarray], weight: np.ndarray) -> np.ndarray:
     """Lower band storage [2m+1, t m] of the clip's matrix: frame blocks [t m m] plus the stiffness."""
     n_frames, size, _ = hessian.shape
     band = np.zeros((2 * size + 1, n_frames, size))
     for below in range(size):
         band[below, :, : size - below] = np.diagonal(hessian, -below, axis1=1, axis2=2)
-    for step, diagonal in enumerate(_stiffness(n_frames)):
+    for step, diagonal in enumerate(diagonals):
         band[step * size, : n_frames - step] += diagonal[:, None] * weight
     return band.reshape(2 * size + 1, n_frames * size)
 
@@ -127,27 +148,27 @@ def _banded(hessian: np.ndarray, weight: np.ndarray) -> np.ndarray:
 def _smooth(
     problem: gn.LandmarkProblem, theta: np.ndarray, observed: np.ndarray, scale: np.ndarray
 ) -> np.ndarray:
-    """Minimizes (data + expression prior) / EFFECTIVE_FRAMES + acceleration over the whole clip."""
+    """Minimizes (data + expression prior) / EFFECTIVE_FRAMES + time prior over a stretch of frames."""
     signed, alpha = np.asarray(problem.exp_signed), np.zeros(0)
-    weight = _acceleration_weight(theta.shape[1])
+    weight, diagonals = _acceleration_weight(theta.shape[1]), _stiffness(scale == 0)
     index = np.arange(gn.POSE_SIZE, theta.shape[1])
     strength = EXP_PRIOR * _DATA_SHARE
 
     def total(theta: np.ndarray) -> float:
         prior = gn.expression_prior(theta[:, gn.POSE_SIZE :], signed, strength)[0]
-        acceleration = (np.diff(theta, 2, axis=0) ** 2 * weight).sum()
+        motion = (theta * _times_stiffness(diagonals, theta) * weight).sum()
         data = gn.data_cost(problem, theta, alpha, observed, scale)
-        return float(data.sum() * _DATA_SHARE + prior.sum() + acceleration)
+        return float(data.sum() * _DATA_SHARE + prior.sum() + motion)
 
     mu, cost = 1e-4, total(theta)
     for _ in range(_ITERATIONS):
         blocks = gn.linearize(problem, theta, alpha, observed, scale)
         _, prior_gradient, prior_diagonal = gn.expression_prior(theta[:, gn.POSE_SIZE :], signed, strength)
-        hessian = blocks.hessian * _DATA_SHARE
-        gradient = blocks.gradient * _DATA_SHARE + _apply_stiffness(theta) * weight
+        hessian, gradient = blocks.hessian * _DATA_SHARE, blocks.gradient * _DATA_SHARE
+        gradient += _times_stiffness(diagonals, theta) * weight
         hessian[:, index, index] += prior_diagonal
         gradient[:, gn.POSE_SIZE :] += prior_gradient
-        band = _banded(gn.damp(hessian, mu), weight)
+        band = _banded(gn.damp(hessian, mu), diagonals, weight)
         step = solveh_banded(band, gradient.ravel(), lower=True, overwrite_ab=True).reshape(theta.shape)
         trial = total(theta - step)
         if not trial < cost:
