@@ -46,9 +46,9 @@ def face(
     return points
 
 
-def speaking(opening: np.ndarray, **kwargs: float) -> np.ndarray:
+def speaking(opening: np.ndarray, eye_distance: float = 80.0, width: float = 0.6) -> np.ndarray:
     """Landmarks `[t 478 3]` of a still head whose lips open by `opening` `[t]`."""
-    return np.stack([face(opening=float(value), **kwargs) for value in opening])
+    return np.stack([face(opening=float(value), eye_distance=eye_distance, width=width) for value in opening])
 
 
 def smooth_noise(n: int, seed: int, width: int = 5) -> np.ndarray:

@@ -7,10 +7,11 @@ import json
 import cv2
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from talkjax.evaluate import figures
 from talkjax.evaluate.meter import PictureMeter, picture_figures, plain
-from talkjax.evaluate.regions import REGION_NAMES
+from talkjax.evaluate.regions import REGION_NAMES, crop_box, cut, region_masks
 from talkjax.face import mesh468
 from tests.evaluate import faces
 
@@ -74,6 +75,29 @@ def test_blur_lowers_sharpness_and_a_pasted_box_makes_a_seam(
     seen = picture_figures(smooth, pasted, landmarks, paste_masks=[paste] * 4)["out"]["seam"]
     assert seen > 3.0
     assert picture_figures(smooth, pasted, landmarks)["out"]["seam"] < seen / 2  # not at the default border
+
+
+def test_low_percentile_and_sharpness_size(clip: tuple[list[np.ndarray], np.ndarray]) -> None:
+    frames, landmarks = clip
+    noisy = [np.clip(f.astype(int) + 4 * (k + 1), 0, 255).astype(np.uint8) for k, f in enumerate(frames)]
+    meter = PictureMeter()
+    for frame, out, points in zip(frames, noisy, landmarks, strict=True):
+        meter.add(frame, out, points)
+    series = meter.series("face")
+    assert series[0] - series[3] > 10
+    low, middle, *_ = np.sort(series)  # numpy's rule: 5 % of the way from the lowest of 4 is 0.15 steps up
+    assert meter.result()["out"]["face"]["psnr_p5"] == pytest.approx(low + 0.15 * (middle - low))
+
+    soft = cv2.GaussianBlur(frames[2], (0, 0), 1.2)
+    box = crop_box(landmarks[2])
+    mask = region_masks(landmarks[2], box, 160).face
+    levels = []
+    for image in (soft, frames[2]):
+        small = cv2.resize(cut(image, box), (160, 160), interpolation=cv2.INTER_AREA)
+        luma = small.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+        levels.append(scipy.ndimage.laplace(luma)[mask].var())
+    sharpness = picture_figures([frames[2]], [soft], landmarks[2:3])["out"]["face"]["sharpness"]
+    assert sharpness == pytest.approx(levels[0] / levels[1], rel=1e-3)
 
 
 def test_frames_without_a_face_are_skipped_and_stay_in_the_series(

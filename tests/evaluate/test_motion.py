@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,20 @@ def test_histogram_similarity_known_values() -> None:
     assert mean == pytest.approx(axes.mean())
     still = np.zeros((10, 3))
     assert motion.histogram_similarity(still, still)[0] == 1.0
+
+
+def test_histogram_similarity_uses_twenty_bins_over_both() -> None:
+    rng = np.random.default_rng(12)
+    a, b = rng.normal(0, 1, (200, 3)), rng.normal(0.3, 1.4, (150, 3))
+    expected = []
+    for x, y in zip(a.T, b.T, strict=True):
+        edges = np.linspace(min(x.min(), y.min()), max(x.max(), y.max()), 21)
+        edges[-1] += 1e-9
+        shared = 0.0
+        for low, high in itertools.pairwise(edges):
+            shared += min(np.mean((x >= low) & (x < high)), np.mean((y >= low) & (y < high)))
+        expected.append(shared)
+    np.testing.assert_allclose(motion.histogram_similarity(a, b)[1], expected, atol=0.008)
 
 
 def test_std_ratios() -> None:

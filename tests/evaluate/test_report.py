@@ -159,7 +159,7 @@ def test_plots_are_pictures() -> None:
         plots.plot_pose({"real": pose, "result": pose[:50]}),
     ):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        assert image.shape[1] > 1000 and image.std() > 5
+        assert image is not None and image.shape[1] > 1000 and image.std() > 5
 
 
 def test_strip_shows_real_bare_result_in_order() -> None:

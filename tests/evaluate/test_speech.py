@@ -92,9 +92,9 @@ def test_lmd_ignores_head_position_and_measures_the_lips() -> None:
 
 
 def test_lip_speed_is_relative_to_the_head() -> None:
-    still = np.repeat(faces.face()[None], 20, axis=0)
+    still = np.repeat(faces.face()[None], 20, axis=0).astype(np.float64)
     drift = still + np.arange(20)[:, None, None] * np.array([2.0, 1.0, 0.0], np.float32)
     assert speech.lip_speed(drift) == pytest.approx(0.0, abs=1e-5)
-    moving = drift.copy()
+    moving: np.ndarray = drift.copy()
     moving[1::2, mesh468.LIPS, 1] += 4.0  # 4 px every frame, up or down, at 80 px between the eyes
     assert speech.lip_speed(moving) == pytest.approx(0.05, rel=1e-3)
