@@ -57,7 +57,8 @@ pre { background:var(--tint); padding:16px; overflow:auto; max-height:520px; fon
       line-height:1.45; }
 footer { margin-top:56px; padding-top:14px; border-top:1px solid var(--line); color:var(--muted);
          font-size:13px; }
-@media (max-width:700px) { body { padding:28px 18px; } .videos { grid-template-columns:1fr; }
+@media (max-width:700px) { body { padding:28px 18px; } table { font-size:13px; } td.mark { width:auto; }
+                           td.number, th.number { padding-right:10px; } .videos { grid-template-columns:1fr; }
                            dl { grid-template-columns:1fr; } }
 @media print { html { background:#fff; } body { padding:0; } video { display:none; } }
 """
