@@ -58,7 +58,7 @@ def run_steps(
       data: pytree kept on the device and passed to every step, for instance the whole clip as uint8.
       start: first step to run; the number of steps that `state` has behind it.
       on_step: called after each step in order with its number and metrics.
-      save_every: steps between calls of `save_fn`; 0 saves only when stopped. The end is the caller's to save.
+      save_every: steps between calls of `save_fn`; 0 saves only when stopped (the end is the caller's).
       save_fn: `(state, finished_steps)`; it must not keep `state`, whose buffers the next step reuses.
       stop_requested: asked after every chunk; when true, saves and raises.
       chunk: steps per compiled call; None for 1 on CPU and `ACCELERATOR_CHUNK` elsewhere.
