@@ -60,7 +60,8 @@ def targets_table(rows: Sequence[Row]) -> str:
             f'<td class="mark">{marks[ok]}</td></tr>'
         )
     return (
-        '<div class="scroll"><table><thead><tr><th>Figure</th><th class="number">Measured</th><th class="number">Target</th>'
+        '<div class="scroll"><table><thead><tr><th>Figure</th>'
+        '<th class="number">Measured</th><th class="number">Target</th>'
         f"<th></th></tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
