@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from talkjax.numerics import einsum, normalize
@@ -20,7 +21,9 @@ def face_verts(
     return identity + einsum("...e,evc->...vc", exp_coeffs, model.exp_basis)
 
 
-def vertex_normals(verts: Float[Array, "*b v 3"], faces: Int[Array, "f 3"]) -> Float[Array, "*b v 3"]:
+def vertex_normals(
+    verts: Float[Array, "*b v 3"], faces: Int[Array, "f 3"] | np.ndarray
+) -> Float[Array, "*b v 3"]:
     """Unit vertex normals, each the sum of its triangles' normals weighted by area.
 
     Reference.md §2.2: face normal = (v1 - v2) x (v2 - v3), not normalised before the sum. Counter-clockwise
