@@ -27,6 +27,10 @@ _COUNT_EVERY = 10  # frames between two looks for other faces
 _SEEN_SHARE = 0.25  # a tile shows faces from this share of its side on reliably
 _OTHER_INSIDE = 0.5  # a detection that lies in the tracked box by more than this share is the tracked face
 _SETTLING_LOOKS = 2  # mesh passes from a detection to a region as good as a tracked one
+_EAGER_FRAMES = (
+    25  # after this many frames without a face, a search (slow: many crops) runs only now and then
+)
+_LAZY_EVERY = 5
 _SMALLEST_REGION = 16.0  # pixels; a smaller region is a lost face
 
 
@@ -135,13 +139,14 @@ class Follower:
             if self._since_count >= _COUNT_EVERY:
                 self.n_faces, self._since_count = _count_faces(frame, self.face, self._models), 0
         else:
-            self._search(frame)
+            self.face = None
+            if self._lost_for <= _EAGER_FRAMES or self._lost_for % _LAZY_EVERY == 0:
+                self._search(frame)
         self._lost_for = 0 if self.face is not None else self._lost_for + 1
         if self.face is not None:
             self._last_box = self.face.box
 
     def _search(self, frame: np.ndarray) -> None:
-        self.face = None
         faces = find_faces(frame, self._models)
         self.n_faces = len(faces)
         if not faces:

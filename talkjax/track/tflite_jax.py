@@ -80,7 +80,8 @@ def _max_pool(x: jax.Array, options: dict[str, int]) -> jax.Array:
     return _activate(jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, *window), options["activation"])
 
 
-def _run(operator: Operator, read: Callable[[int], Any], graph: Graph) -> jax.Array:
+def run_operator(operator: Operator, read: Callable[[int], Any], graph: Graph) -> jax.Array:
+    """Result of one operator; `read(i)` gives the value of its i-th input."""
     name, options = operator.name, operator.options
     if name in LIGHT_OPERATORS:
         return run_light(operator, read, graph, jnp)
@@ -122,7 +123,7 @@ def graph_function(graph: Graph, outputs: tuple[int, ...]) -> Callable[[Params, 
                 tensor = tensors[i]
                 return values[tensor] if tensor in values else params[str(tensor)]
 
-            values[operator.outputs[0]] = _run(operator, read, graph)
+            values[operator.outputs[0]] = run_operator(operator, read, graph)
         return tuple(values[t] for t in outputs)
 
     return apply
