@@ -1,7 +1,7 @@
 """From camera-space points to pixels and to the rasterizer's clip space.
 
 The conventions of pixels, axes and handedness are stated once, in `docs/raster.md`:
-pixel (row i, column j) has its centre at (x, y) = (j + .5, i + .5); NDC x right, y up, z smaller = nearer.
+pixel (row i, column j) has its center at (x, y) = (j + .5, i + .5); NDC x right, y up, z smaller = nearer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from talkjax.types import Camera
 
 
 def project(points_cam: Float[Array, "*b n 3"], camera: Camera) -> Float[Array, "*b n 2"]:
-    """Pixel position (x right, y down) of points in model units; a point at the camera's depth gives its centre."""
+    """Pixel position (x right, y down) of points in model units; a point at the camera's depth gives its
+    center."""
     depth = camera.distance - points_cam[..., 2]
     scale = safe_divide(jnp.broadcast_to(camera.focal, depth.shape), depth)
     u = camera.center[..., 0] + scale * points_cam[..., 0]
@@ -32,8 +33,8 @@ def to_clip(
 ) -> Float[Array, "*b n 4"]:
     """Homogeneous clip coordinates of points seen by `camera` in an image of `height` x `width` pixels.
 
-    The same pinhole as `project`: width * (x/w + 1) / 2 is its u, height * (1 - y/w) / 2 its v. w is the distance
-    along the view axis (model units); z/w runs from -1 at `near` to 1 at `far`.
+    The same pinhole as `project`: width * (x/w + 1) / 2 is its u, height * (1 - y/w) / 2 its v. w is the
+    distance along the view axis (model units); z/w runs from -1 at `near` to 1 at `far`.
     """
     w = camera.distance - points_cam[..., 2]
     center_x = 2.0 * camera.center[..., 0] / width - 1.0

@@ -1,11 +1,12 @@
 """Triangles in, fragments out: who is seen at each pixel and where on that triangle.
 
-Visibility is integer and has no gradient; barycentrics and depth are recomputed from the visible triangle in plain
-JAX, so autodiff (forward, reverse, higher order) just works. Silhouettes carry no gradient here.
+Visibility is integer and has no gradient; barycentrics and depth are recomputed from the visible triangle in
+plain JAX, so autodiff (forward, reverse, higher order) just works. Silhouettes carry no gradient here.
 """
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
@@ -15,10 +16,13 @@ from talkjax.raster.topology import Topology
 from talkjax.raster.visibility import visibility
 from talkjax.types import Fragments
 
+MAX_SIDE = 16384
+"""Largest image side, px: two window sides share 32 bits."""
 BACKGROUND_DEPTH = 1.0
 """NDC depth of a pixel that shows no triangle: the far plane."""
 _MIN_AREA_PX = 1e-9
-"""Below this twice-area (px^2) a triangle has no usable barycentrics: its centre is taken, with zero gradient."""
+"""Below this twice-area (px^2) a triangle has no usable barycentrics: its center is taken, with zero
+gradient."""
 
 
 def rasterize(
@@ -32,9 +36,9 @@ def rasterize(
       height, width: image size, px; static.
       cull: drop triangles seen from behind (clockwise with y up).
 
-    Triangles with a vertex that is NaN, infinite, nearer than the near plane or more than 32768 px off centre are
-    not drawn; the others are not affected. Equal depth: the lowest face index wins. Background: face_id -1, bary 0,
-    depth 1, no gradient. Gradients: bary and depth with respect to verts_clip.
+    Triangles with a vertex that is NaN, infinite, nearer than the near plane or more than 32768 px off center
+    are not drawn; the others are not affected. Equal depth: the lowest face index wins. Background: face_id
+    -1, bary 0, depth 1, no gradient. Gradients: bary and depth with respect to verts_clip.
 
     Raises:
       InputError: shapes that do not fit.
@@ -45,8 +49,10 @@ def rasterize(
             expected=f"[*b, {topology.n_verts}, 4]",
             code="bad_shape",
         )
-    if height < 1 or width < 1:
-        raise InputError(f"image of {height} x {width} pixels", expected="at least 1 x 1", code="bad_shape")
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise InputError(
+            f"image of {height} x {width} pixels", expected=f"sides of 1 to {MAX_SIDE}", code="bad_shape"
+        )
     batch = verts_clip.shape[:-2]
     faces4 = jnp.asarray(topology.faces4)
     flat = verts_clip.astype(jnp.float32).reshape(-1, topology.n_verts, 4)
@@ -58,13 +64,14 @@ def rasterize(
     return Fragments(face_id=face_id.reshape(shape), bary=bary.reshape(*shape, 3), depth=depth.reshape(shape))
 
 
+@jax.jit
 def locate(
     verts_clip: Float[Array, "b v 4"], face_id: Int[Array, "b h w"], faces4: Int[Array, "f 4"]
 ) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w"]]:
-    """Barycentrics and depth of each pixel's centre on its given triangle; zeros and 1 on the background.
+    """Barycentrics and depth of each pixel's center on its given triangle; zeros and 1 on the background.
 
-    Homogeneous form: with corners (x_i, y_i, w_i) and a pixel at (px, py) in NDC, the perspective-correct weights
-    are the 2 x 2 minors of (x_i - px w_i, y_i - py w_i), normalized to sum 1. No division by w.
+    Homogeneous form: with corners (x_i, y_i, w_i) and a pixel at (px, py) in NDC, the perspective-correct
+    weights are the 2 x 2 minors of (x_i - px w_i, y_i - py w_i), normalized to sum 1. No division by w.
     """
     _, height, width = face_id.shape
     seen = face_id >= 0

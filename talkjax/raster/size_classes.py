@@ -1,7 +1,7 @@
 """Sorting triangles by size class without a sort: rank inside the class by counting.
 
-XLA's cumsum and sort are slow on CPU; a matrix product with a triangle of ones counts 16 triangles at a time, all
-classes at once, four bits each packed into one exactly represented float.
+XLA's cumsum and sort are slow on CPU; a matrix product with a triangle of ones counts 16 triangles at a time,
+all classes at once, four bits each packed into one exactly represented float.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ NOWHERE = 1 << 30
 
 
 def classify(extent: Int[Array, "n"], limits: tuple[int, ...]) -> Int[Array, "n"]:
-    """Class k + 1 for the first k with extent <= limits[k]; 0 (not drawn) where extent <= 0 or above all limits."""
+    """Class k + 1 for the first k with extent <= limits[k]; 0 (not drawn) where extent <= 0 or above all
+    limits."""
     result, low = jnp.zeros_like(extent), 0
     for k, limit in enumerate(limits):
         result = jnp.where((extent > low) & (extent <= limit), k + 1, result)

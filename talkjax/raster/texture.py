@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -11,11 +12,12 @@ from talkjax.errors import InputError
 def sample_texture(
     texture: Float[Array, "*b th tw c"], uv: Float[Array, "*b h w 2"]
 ) -> Float[Array, "*b h w c"]:
-    """Bilinear sample: u right, v down, both in [0, 1]; texel (i, j) has its centre at ((j+.5)/tw, (i+.5)/th).
+    """Bilinear sample: u right, v down, both in [0, 1]; texel (i, j) has its center at ((j+.5)/tw,
+    (i+.5)/th).
 
-    Beyond the outer centres the border texel is repeated. The texture may lack the batch of `uv` and is then shared.
-    Gradients flow to the texture and to uv (piecewise constant in uv per texel cell, zero beyond the border). A
-    coordinate that is not finite reads the first texel, without gradient.
+    Beyond the outer centers the border texel is repeated. The texture may lack the batch of `uv` and is then
+    shared. Gradients flow to the texture and to uv (piecewise constant in uv per texel cell, zero beyond the
+    border). A coordinate that is not finite reads the first texel, without gradient.
 
     Raises:
       InputError: shapes that do not fit.
@@ -27,18 +29,23 @@ def sample_texture(
             expected="[*b, th, tw, c] and [*b, h, w, 2]",
             code="bad_shape",
         )
+    return _bilinear(texture, uv)
+
+
+@jax.jit
+def _bilinear(texture: Float[Array, "*b th tw c"], uv: Float[Array, "*b h w 2"]) -> Float[Array, "*b h w c"]:
     height, width, n_channels = texture.shape[-3:]
     uv = jnp.where(jnp.isfinite(uv), uv, 0.0)
     x = jnp.clip(uv[..., 0] * width - 0.5, 0.0, width - 1.0)
     y = jnp.clip(uv[..., 1] * height - 0.5, 0.0, height - 1.0)
-    # the cell's first texel; at the last centre the cell before it is used with weight 1
+    # the cell's first texel; at the last center the cell before it is used with weight 1
     left = jnp.minimum(jnp.floor(x), max(width - 2, 0)).astype(jnp.int32)
     top = jnp.minimum(jnp.floor(y), max(height - 2, 0)).astype(jnp.int32)
     fx, fy = (x - left)[..., None], (y - top)[..., None]
     first = top * width + left
     if texture.ndim > 3:
         n = texture.size // (height * width * n_channels)
-        offset = jnp.arange(n, dtype=jnp.int32).reshape(*batch, 1, 1) * (height * width)
+        offset = jnp.arange(n, dtype=jnp.int32).reshape(*texture.shape[:-3], 1, 1) * (height * width)
         first = first + offset
     texels = texture.reshape(-1, n_channels)
     right, down = min(1, width - 1), min(1, height - 1) * width

@@ -17,7 +17,7 @@ class Topology:
     `faces4` holds the three vertex indices and one padding zero: rows of four are what gathers like best.
     """
 
-    faces4: Int[Array, "f 4"]
+    faces4: Int[Array | np.ndarray, "f 4"]
     n_verts: int = struct.field(pytree_node=False)
 
     @property

@@ -1,8 +1,7 @@
 """Which triangle is seen at each pixel: an integer question, asked outside of differentiation.
 
-Triangles are sorted into size classes. Small ones (up to 16 px) are drawn as one window each, many at a time; all
-others as 16 x 16 px tiles with edge values from 64-bit integers. Loops run as often as there is work, so no list can
-overflow.
+Triangles are sorted into size classes. Small ones (up to 32 px) are drawn as one window each, many at a time;
+all others as tiles (tiles.py). Loops run as often as there is work, so no list can overflow.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from talkjax.raster import depth_key, size_classes
+from talkjax.raster import depth_key, size_classes, tiles
 from talkjax.raster.depth_key import KeyBuffer
 from talkjax.raster.snap import ONE_PIXEL, Corners, gather_corners, max3, min3, pixel_box, snap_verts
 from talkjax.raster.windows import (
@@ -29,14 +28,13 @@ from talkjax.raster.windows import (
     window_rows,
 )
 
-WINDOWS = (2, 4, 8, 16)
+WINDOWS = (2, 4, 8, 16, 32)
 """Window sides of the small classes, px."""
-CHUNKS = (8192, 4096, 1024, 128)
+CHUNKS = (8192, 4096, 1024, 128, 64)
 """Triangles drawn per loop step in each small class."""
 SMALL_EXTENT = 64 * ONE_PIXEL
 """Largest side of a small triangle before it is cut to the image: its edge values fit int32."""
 LARGE = 1 << 20
-TILE, TILES_PER_STEP, LARGE_CHUNK = 16, 64, 128
 
 
 @functools.cache
@@ -69,25 +67,20 @@ def _face_id(
     snapped = snap_verts(verts_clip, height, width)
     corners = gather_corners(snapped, faces4)
     table, start, count = _sorted_windows(corners, height, width, cull)
-    buffer = depth_key.empty(height * width)
+    # windows may hang over the last row by almost their own size
+    buffer = depth_key.empty(height * width + WINDOWS[-1] * (width + 1))
+    n_padded = -(-faces4.shape[0] // 16) * 16  # chunks need not be longer than the mesh
     for k, (side, chunk) in enumerate(zip(WINDOWS, CHUNKS, strict=True)):
-        buffer = _draw_class(
-            buffer, table, start[k], count[k], side, min(chunk, _padded(faces4.shape[0])), width
-        )
+        buffer = _draw_class(buffer, table, start[k], count[k], side, min(chunk, n_padded), width)
     ids = table[:, ID_COLUMN]
-    buffer = _draw_large(buffer, snapped, faces4, ids, start[-1], count[-1], height, width, cull)
-    return depth_key.winner(buffer).reshape(height, width)
-
-
-def _padded(n: int) -> int:
-    """Chunks need not be longer than the mesh."""
-    return -(-n // 16) * 16
+    buffer = tiles.draw_large(buffer, snapped, faces4, ids, start[-1], count[-1], height, width, cull)
+    return depth_key.winner(buffer[: height * width]).reshape(height, width)
 
 
 def _sorted_windows(
     corners: Corners, height: int, width: int, cull: bool
 ) -> tuple[Int[Array, "m 16"], Int[Array, "k"], Int[Array, "k"]]:
-    """Window rows of all drawable triangles ordered by class (in the last, large one only the id is meant)."""
+    """Window rows of all drawable triangles ordered by class; in the last, large one only the id is meant."""
     n = corners.x[0].shape[0]
     box = pixel_box(corners, height, width)
     area = double_area(corners)
@@ -100,16 +93,8 @@ def _sorted_windows(
     side = jnp.where(drawn, jnp.where(large, LARGE, side), 0)
     size_class = size_classes.classify(side, (*WINDOWS, LARGE))
     slot, start, count = size_classes.slots(size_class, len(WINDOWS) + 1)
-    rows = window_rows(
-        orient(corners, area),
-        jnp.abs(area),
-        box.left,
-        box.top,
-        box.right,
-        box.bottom,
-        jnp.arange(n, dtype=jnp.int32),
-        width,
-    )
+    ids, oriented = jnp.arange(n, dtype=jnp.int32), orient(corners, area)
+    rows = window_rows(oriented, jnp.abs(area), box.left, box.top, box.right, box.bottom, ids, width)
     # room for the last chunk to read past the end
     table = jnp.zeros((n + max(CHUNKS), ROW), jnp.int32).at[slot].set(rows, mode="drop")
     return table, start, count
@@ -128,70 +113,3 @@ def _draw_class(
         return i + 1, draw_windows(buffer, rows, side, width)
 
     return lax.while_loop(lambda state: state[0] * chunk < count, step, (jnp.int32(0), buffer))[1]
-
-
-def _draw_large(
-    buffer: KeyBuffer,
-    snapped: Array,
-    faces4: Array,
-    ids: Array,
-    start: Array,
-    count: Array,
-    height: int,
-    width: int,
-    cull: bool,
-) -> KeyBuffer:
-    """Draws the large class as tiles: LARGE_CHUNK triangles give a list of (triangle, tile) pairs to work through."""
-    chunk = min(LARGE_CHUNK, _padded(faces4.shape[0]))
-
-    def step(state: tuple[Array, KeyBuffer]) -> tuple[Array, KeyBuffer]:
-        i, buffer = state
-        own_ids = lax.dynamic_slice(ids, (start + i * chunk,), (chunk,))
-        corners = gather_corners(snapped, faces4.at[own_ids].get(mode="promise_in_bounds"))
-        valid = jnp.arange(chunk, dtype=jnp.int32) < count - i * chunk
-        return i + 1, _draw_tiles(buffer, corners, own_ids, valid, height, width, cull)
-
-    return lax.while_loop(lambda state: state[0] * chunk < count, step, (jnp.int32(0), buffer))[1]
-
-
-def _draw_tiles(
-    buffer: KeyBuffer, corners: Corners, ids: Array, valid: Array, height: int, width: int, cull: bool
-) -> KeyBuffer:
-    with depth_key.x64():
-        wide = corners._replace(
-            x=[q.astype(jnp.int64) for q in corners.x], y=[q.astype(jnp.int64) for q in corners.y]
-        )
-        area = double_area(wide)
-        valid &= (area < 0) if cull else (area != 0)
-        wide = orient(wide, area)
-        area = jnp.abs(area)
-    box = pixel_box(corners, height, width)
-    n_across = (box.right - box.left + TILE) // TILE
-    n_tiles = jnp.where(valid, n_across * ((box.bottom - box.top + TILE) // TILE), 0)
-    end = jnp.cumsum(n_tiles)
-
-    def tile_rows(first: Array) -> Array:
-        """Window rows of the tiles first .. first + TILES_PER_STEP of the list; empty past its end."""
-        work = first + jnp.arange(TILES_PER_STEP, dtype=jnp.int32)
-        # which triangle: how many lists have ended at or before this tile
-        t = jnp.sum((end[None, :] <= work[:, None]).astype(jnp.int32), axis=1, dtype=jnp.int32)
-        past = t >= end.shape[0]
-        t = jnp.minimum(t, end.shape[0] - 1)
-        tile = jnp.where(past, 0, work - (end[t] - n_tiles[t]))
-        across = jnp.maximum(n_across[t], 1)
-        column, row = box.left[t] + (tile % across) * TILE, box.top[t] + (tile // across) * TILE
-        with depth_key.x64():
-            own = Corners(
-                [q[t] for q in wide.x], [q[t] for q in wide.y], [q[t] for q in wide.z], corners.bad[t]
-            )
-            rows = window_rows(own, area[t], column, row, box.right[t], box.bottom[t], ids[t], width)
-        return rows.at[:, SIZE_COLUMN].set(jnp.where(past, EMPTY_WINDOW, rows[:, SIZE_COLUMN]))
-
-    def step(state: tuple[Array, Array, KeyBuffer]) -> tuple[Array, Array, KeyBuffer]:
-        # rows are made one step ahead: only a loop's carry keeps XLA from redoing their setup per pixel
-        first, rows, buffer = state
-        buffer = draw_windows(buffer, rows, TILE, width)
-        return first + TILES_PER_STEP, tile_rows(first + TILES_PER_STEP), buffer
-
-    zero = jnp.int32(0)
-    return lax.while_loop(lambda state: state[0] < end[-1], step, (zero, tile_rows(zero), buffer))[2]

@@ -6,7 +6,8 @@ import numpy as np
 
 
 def snap(clip: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices in 1/256 px (x right, y down) by the documented float32 rule, and which of them may be drawn."""
+    """Vertices in 1/256 px (x right, y down) by the documented float32 rule, and which of them may be
+    drawn."""
     clip = np.asarray(clip, np.float32)
     with np.errstate(all="ignore"):
         w = clip[:, 3]
@@ -21,7 +22,8 @@ def snap(clip: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndar
 def face_ids(
     clip: np.ndarray, faces: np.ndarray, height: int, width: int, cull: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per pixel: the nearest face (-1: none; lowest index on equal depth), its depth, and the second nearest depth."""
+    """Per pixel: the nearest face (-1: none; lowest index on equal depth), its depth, and the second nearest
+    depth."""
     xs, ys, ok = snap(clip, height, width)
     clip64 = np.asarray(clip, np.float32).astype(np.float64)
     with np.errstate(all="ignore"):
@@ -67,7 +69,8 @@ def face_ids(
 def barycentrics(
     clip: np.ndarray, face: np.ndarray, row: int, column: int, height: int, width: int
 ) -> np.ndarray:
-    """Perspective-correct weights of one face at one pixel centre, float64: screen weights over w, normalized."""
+    """Perspective-correct weights of one face at one pixel center, float64: screen weights over w,
+    normalized."""
     c = np.asarray(clip, np.float64)[np.asarray(face)]
     u = (c[:, 0] / c[:, 3] + 1) * width / 2
     v = (1 - c[:, 1] / c[:, 3]) * height / 2

@@ -78,7 +78,7 @@ def test_full_screen_quad_leaves_no_gap():
 
 
 def test_shared_edges_and_vertices_are_drawn_once():
-    # a fan whose hub and rays pass exactly through pixel centres: each pixel belongs to exactly one triangle
+    # a fan whose hub and rays pass exactly through pixel centers: each pixel belongs to exactly one triangle
     height = width = 48
     hub = [[24.5, 24.5]]
     rim = [
@@ -103,7 +103,7 @@ def test_shared_edges_and_vertices_are_drawn_once():
 
 
 def test_half_pixel_edges_follow_the_top_left_rule():
-    # a 2 x 2 px square with corners on pixel centres owns its top-left 2 x 2 centres only
+    # a 2 x 2 px square with corners on pixel centers owns its top-left 2 x 2 centers only
     clip = on_grid([[1.5, 1.5], [3.5, 1.5], [3.5, 3.5], [1.5, 3.5]], 6, 6)
     ids = ids_of(clip, np.array([[0, 1, 2], [0, 2, 3]]), 6, 6)
     np.testing.assert_array_equal(np.argwhere(ids >= 0), [[1, 1], [1, 2], [2, 1], [2, 2]])
