@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Environment and all tests.
+#
+#   bash launch/test.sh [pytest arguments]
+#
+# Tests that need the face models or a real clip say which file is missing when they skip.
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+cd "$ROOT"
+ensure_env "dev"
+fetch_assets || say "going on without the face models: the tests that need them will skip"
+# One worker per core, as far as memory allows (each compiles programs: about 3 GiB).
+workers="$("$VENV/bin/python" - <<'PY'
+import os
+cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+try:
+    with open("/proc/meminfo") as f:
+        free = next(int(line.split()[1]) for line in f if line.startswith("MemAvailable")) / 2**20
+except (OSError, StopIteration):
+    free = 8.0
+print(max(1, min(cores, int(free / 3), 4)))
+PY
+)"
+if [ "$workers" -gt 1 ]; then
+  exec "$VENV/bin/python" -m pytest -n "$workers" --dist loadfile "$@"
+fi
+exec "$VENV/bin/python" -m pytest "$@"
