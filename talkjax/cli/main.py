@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 from talkjax import __version__
@@ -47,7 +47,9 @@ def run(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     restore = _stop_on_sigterm()
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()  # a closed pipe shows here, not at exit where Python would complain
+        return code
     except TalkjaxError as error:
         if debug:
             traceback.print_exc()
@@ -146,7 +148,7 @@ def _report_bug(error: Exception, debug: bool) -> str:
     return f"{message}; this is a bug in talkjax, the traceback is in {f.name} (or run again with --debug)"
 
 
-def _stop_on_sigterm():
+def _stop_on_sigterm() -> Callable[[], object]:
     """Makes the first SIGTERM a `ResumableStop` (exit 75); a second one ends the process at once."""
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
@@ -158,3 +160,7 @@ def _stop_on_sigterm():
 
     signal.signal(signal.SIGTERM, stop)
     return lambda: signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+if __name__ == "__main__":
+    sys.exit(run())
