@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -170,16 +172,19 @@ def test_backends_agree(model_bytes, pure_jax, face_crops):
 
 
 def test_whole_network_under_jit_equals_operator_by_operator(model_bytes, face_crops):
-    """The compiler fault behind talkjax.xla_flags first showed in this network (with grouped convolutions)."""
+    """The compiler fault behind talkjax.xla_flags first showed in this network (grouped convolutions)."""
     graph = read_graph(model_bytes["detector"])
+    graph = dataclasses.replace(graph, operators=graph.operators[:45])  # down to the second pooling
     x = 2 * face_crops[:1, 32:160, 32:160] - 1
     values = {graph.inputs[0]: x}
     for operator in graph.operators:
         inputs = [values.get(t, graph.constants.get(t)) for t in operator.inputs]
         apply = jax.jit(lambda *a, o=operator: run_operator(o, lambda i: a[i], graph))
         values[operator.outputs[0]] = np.asarray(apply(*inputs))
-    whole = jax.jit(graph_function(graph, graph.outputs))(graph_params(graph), x)
-    for tensor, got in zip(graph.outputs, whole, strict=True):
+    assert [o.name for o in graph.operators].count("MAX_POOL_2D") == 2
+    outputs = tuple(o.outputs[0] for o in graph.operators[-3:])
+    whole = jax.jit(graph_function(graph, outputs))(graph_params(graph), x)
+    for tensor, got in zip(outputs, whole, strict=True):
         assert _relative(np.asarray(got), values[tensor]) < 1e-4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import weakref
 
 import cv2
@@ -10,6 +11,7 @@ import pytest
 from scipy.signal import savgol_filter
 
 from talkjax.errors import InputError
+from talkjax.track.landmark_follow import find_faces, look
 from talkjax.track.landmark_roi import (
     RoiSmoother,
     crop_roi,
@@ -19,6 +21,8 @@ from talkjax.track.landmark_roi import (
     roi_from_landmarks,
 )
 from talkjax.track.landmarks import track_landmarks
+
+GOLDENS = pathlib.Path(__file__).resolve().parent.parent / "goldens"
 
 
 def _iod(landmarks: np.ndarray) -> np.ndarray:
@@ -115,6 +119,25 @@ def test_face_is_found_in_every_frame(models, clip_frames, clean, scale):
         assert error.mean() < 1.2  # 0.5 at half, 0.9 at third size on the whole clip
     assert track.valid.all() and (track.n_faces == 1).all() and track.score.min() > 0.9
     assert track.landmarks.dtype == np.float32 and track.landmarks.shape[1:] == (478, 3)
+
+
+def test_decoding_is_mediapipes(models, clip_frames):
+    """The golden was made once by mediapipe 0.10.21 itself on this clip: `FaceMesh(static_image_mode=False,
+    max_num_faces=1, refine_landmarks=True)` fed with frames 0, 1, ... in order, its answers times the frame's
+    size. One look per frame at the region of the last frame is MediaPipe's way; it forgets the first region.
+    """
+    golden = np.load(GOLDENS / "mediapipe_landmarks.npz")
+    (face, *_) = find_faces(clip_frames[0], models)
+    roi = roi_from_landmarks(face.landmarks)
+    tracked = []
+    for frame in clip_frames:
+        points, _ = look([(frame, roi)], models)
+        roi = roi_from_landmarks(points[0])
+        tracked.append(points[0])
+    got = np.array(tracked)[golden["frames"]]
+    assert _percent(got, golden["landmarks"]).max() < 0.05  # a half-pixel shift would cost 0.6
+    depth = np.abs(got - golden["landmarks"])[..., 2].mean(-1)
+    assert (100 * depth / _iod(got)).max() < 0.05
 
 
 def test_second_look_is_less_noisy_than_one_look(models, clip_frames, clean):
