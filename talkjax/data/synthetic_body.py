@@ -16,9 +16,9 @@ _NECK_AXIS_Z = -0.5
 
 # below the collar: half width, half depth, height at the side, slope, share of the texture's height (cm)
 _RINGS = (
-    (11.6, 8.6, -14.6, 0.36, 0.20),
-    (16.8, 9.8, -17.6, 0.22, 0.40),
-    (20.4, 11.0, -21.6, 0.10, 0.58),
+    (11.6, 8.6, -14.3, 0.36, 0.20),
+    (16.6, 9.8, -16.5, 0.22, 0.40),
+    (20.2, 11.0, -20.2, 0.10, 0.58),
     (21.6, 12.0, -29.0, 0.02, 0.80),
     (21.8, 12.4, -48.0, 0.00, 1.00),
 )
@@ -88,6 +88,6 @@ def make_shirt(mesh: PersonMesh, noise: SpaceNoise, rows: int = 56, columns: int
     stretched = verts * (0.55, 1.0, 0.55) + 0.8 * noise.field(verts, 9.0)[:, None]
     folds = noise.fractal(stretched, 7.0, 3)
     ridged = 1.0 - 2.0 * np.abs(np.tanh(folds))
-    verts = verts + normals * (0.26 * depth * ridged)[:, None]
+    verts = verts + normals * (0.42 * depth * ridged)[:, None]
     uv = np.stack(np.broadcast_arrays(np.linspace(0, 1, columns + 1)[None], v[:, None]), -1).reshape(-1, 2)
     return Shirt(verts * DM_PER_CM, faces.astype(np.int32), uv)

@@ -71,7 +71,8 @@ def _combing(roots: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     top = smoothstep(y, 7.8, 11.2)
     part = x - 3.4
     away = np.tanh(part / 0.8)
-    flow_top = np.stack([0.75 * away - 0.12, 0.1 + 0 * x, -0.75 - 0.15 * np.tanh(z / 4)], -1)
+    brushed_up = 0.1 + 1.3 * smoothstep(z, 6.0, 9.5)
+    flow_top = np.stack([0.75 * away - 0.12, brushed_up, -0.75 - 0.15 * np.tanh(z / 4)], -1)
     flow_side = np.stack([0 * x, -1.0 + 0 * x, -0.42 - 0.25 * smoothstep(z, 4, 8)], -1)
     flow = flow_side + (flow_top - flow_side) * top[:, None]
     front = smoothstep(z, 4.5, 9.5) * top

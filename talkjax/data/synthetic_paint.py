@@ -270,7 +270,7 @@ def paint_fabric(look: Look, noise: SpaceNoise, rows: int, columns: int) -> np.n
     knit = np.sin(2 * np.pi * u * 150) * np.sin(2 * np.pi * v * 90 + np.pi * np.floor(u * 300))
     collar = smoothstep(v, 0.075, 0.065)
     rib = np.sin(2 * np.pi * u * 130)
-    shade = 1 + 0.10 * cloud + 0.09 * knit * (1 - collar) + 0.20 * rib * collar
+    shade = 1 + 0.10 * cloud + 0.04 * knit * (1 - collar) + 0.20 * rib * collar
     shade *= 1 - 0.45 * np.exp(-(((v - 0.073) / 0.006) ** 2))  # seam under the collar band
     albedo = linear_from_srgb(look.shirt) * shade[..., None]
     return np.concatenate([np.clip(albedo, 0, 1), np.full((rows, columns, 1), 0.05)], -1).astype(np.float32)

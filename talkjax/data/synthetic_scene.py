@@ -29,7 +29,7 @@ from talkjax.data.synthetic_paint import LOOKS, Look, SkinPainter, hair_mask, pa
 from talkjax.data.synthetic_paint import paint_room as paint_room
 from talkjax.raster.topology import Topology
 
-FACE_TEXELS, EYE_TEXELS, FABRIC_TEXELS = 1024, 256, 512
+FACE_TEXELS, EYE_TEXELS, FABRIC_TEXELS = 768, 256, 512
 ATLAS_HEIGHT, ATLAS_WIDTH = FACE_TEXELS, FACE_TEXELS + FABRIC_TEXELS
 EYE_LEFT_TOP = (0, FACE_TEXELS + 8)
 WHITE_LEFT_TOP = (0, FACE_TEXELS + 300)
@@ -38,6 +38,8 @@ FABRIC_LEFT_TOP = (FACE_TEXELS - FABRIC_TEXELS, FACE_TEXELS)
 UPPER_INNER_LIP = (5526, 5533, 5532, 5531, 5534, 5513)
 LOWER_INNER_LIP = (5515, 5517, 5519, 5538, 5536, 5516)
 """Vertices down the inside of each lip on the midline; the lips touch where the lowest meets the highest."""
+MOUTH_CORNERS = (6126, 5621)
+"""Left and right corner of the mouth."""
 OUTER_EYE_CORNERS = ("lower_l", "lower_r")
 """The last vertex of these lid margins is the outer corner of the eye."""
 
@@ -190,12 +192,12 @@ def _mouth_light(
     cm = rest.verts / DM_PER_CM
     depth = np.maximum(10.4 - cm[:, 2], 0)
     below = cm[:, 1] < -3.3
-    shade = np.where(below, 0.62, 0.35 + 0.65 * smoothstep(cm[:, 1], -1.4, -2.6))
+    shade = np.where(below, 0.52, 0.35 + 0.65 * smoothstep(cm[:, 1], -1.4, -2.6))
     light = interior * shade * np.exp(-depth / 1.7 - (cm[:, 0] / 2.4) ** 2)
     face = np.zeros(len(cm), bool)
     face[rest.vertices_of(FACE)] = True
     lips = face & (np.abs(cm[:, 0]) < 2.0) & (np.abs(cm[:, 1] + 3.4) < 0.9) & (cm[:, 2] > 9.2)
-    light = np.where(lips, 0.75 * smoothstep(exposure, 0.45, 0.1) * np.exp(-np.maximum(11.2 - cm[:, 2], 0) / 1.2), light)
+    light = np.where(lips, 0.75 * smoothstep(exposure, 0.45, 0.1) * np.exp(-np.maximum(11.2 - cm[:, 2], 0) / 0.9), light)
     return light, np.where(interior > 0, 0.0, exposure)
 
 
