@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ FPS = 25.0
 
 PRESETS = ("auto", "lite", "paper")
 POSES = ("clip", "generated")
+
+
+def count_frames(seconds: float) -> int:
+    """Frames at 25 per second of a clip of `seconds`; an eighth of a frame at its end does not count."""
+    return max(math.ceil(seconds * FPS - 1 / 8), 1)
 
 
 def option(

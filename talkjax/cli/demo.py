@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from importlib import resources
 from pathlib import Path
 
 from talkjax import __version__
 from talkjax.cli.command import Arguments, Command, Flag
 from talkjax.cli.session import begin
-from talkjax.config import EvaluateConfig, FinetuneConfig, GenerateConfig, PrepareConfig
+from talkjax.config import FPS, EvaluateConfig, FinetuneConfig, GenerateConfig, PrepareConfig
 from talkjax.errors import EXIT_OK, InputError
+from talkjax.progress import Progress, Ticker
 from talkjax.track.durable import file_sha256, read_json, write_json
 
 IDENTITY = "demo"
 TRAIN_FRAMES = 300  # 12 s of the 18 s train, 6 s are held out
-VOICE = "voice_drive.flac"  # says other words than the clip does
+VOICE = "voice_drive"  # says other words than the clip does
 CONSENT = "This person does not exist: talkjax drew the face and a speech synthesizer made the voice."
 
 
 def _demo(arguments: Arguments) -> int:
     progress, start = begin(arguments), time.monotonic()
     from talkjax import api
+    from talkjax.data.synthetic_voice import voice_path
 
     out_dir = Path(arguments["out_dir"])
     try:
@@ -36,9 +37,9 @@ def _demo(arguments: Arguments) -> int:
     clip, identities = out_dir / "person.mp4", out_dir / "identities"
 
     _say("1/5 drawing a person who does not exist")
-    _synthesize(clip, arguments["seed"], arguments["seconds"])
+    _synthesize(clip, arguments["seed"], arguments["seconds"], progress)
     _say("2/5 preparing: landmarks, 3D tracking, texture, backgrounds")
-    train_frames = min(TRAIN_FRAMES, int(arguments["seconds"] * 25 * 2 / 3))
+    train_frames = min(TRAIN_FRAMES, int(arguments["seconds"] * FPS * 2 / 3))
     api.prepare(
         clip,
         IDENTITY,
@@ -47,18 +48,17 @@ def _demo(arguments: Arguments) -> int:
         config=PrepareConfig(train_frames=train_frames),
         progress=progress,
     )
-    _say("3/5 fine-tuning, with fewer steps than for a real person")
+    _say("3/5 fine-tuning, with fewer steps than a real person gets")
     api.finetune(IDENTITY, identities_dir=identities, config=arguments.config, progress=progress)
     _say("4/5 generating a video with a new voice")
-    with resources.as_file(resources.files("talkjax.data") / "embedded" / VOICE) as voice:
-        result = api.generate(
-            IDENTITY,
-            voice,
-            out_dir / "talking.mp4",
-            identities_dir=identities,
-            config=GenerateConfig(overwrite=True),
-            progress=progress,
-        )
+    result = api.generate(
+        IDENTITY,
+        voice_path(VOICE),
+        out_dir / "talking.mp4",
+        identities_dir=identities,
+        config=GenerateConfig(overwrite=True),
+        progress=progress,
+    )
     _say("5/5 evaluating on the held-out frames")
     evaluation = api.evaluate(IDENTITY, identities_dir=identities, config=EvaluateConfig(), progress=progress)
     print(evaluation.table)
@@ -69,7 +69,7 @@ def _demo(arguments: Arguments) -> int:
     return EXIT_OK
 
 
-def _synthesize(clip: Path, seed: int, seconds: float) -> None:
+def _synthesize(clip: Path, seed: int, seconds: float, progress: Progress) -> None:
     """Draws the clip, unless the very same one is there from an earlier run."""
     recipe_file = clip.with_suffix(".json")
     recipe = {"seed": seed, "seconds": seconds, "talkjax": __version__}
@@ -83,11 +83,16 @@ def _synthesize(clip: Path, seed: int, seconds: float) -> None:
 
     made = clip.with_name(f"{clip.stem}-{os.getpid()}.mp4")  # never half a clip under the real name
     try:
-        synthesize_clip(made, seed=seed, seconds=seconds)
+        with progress("drawing", round(seconds * FPS)) as ticker:
+            synthesize_clip(made, seed=seed, seconds=seconds, progress=lambda done, total: _tick(ticker))
         made.replace(clip)
     finally:
         made.unlink(missing_ok=True)
     write_json(recipe_file, recipe | {"sha256": file_sha256(clip)})
+
+
+def _tick(ticker: Ticker) -> None:
+    ticker.update(1)
 
 
 def _say(text: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from talkjax.config import FPS, PrepareConfig
+from talkjax.config import FPS, PrepareConfig, count_frames
 from talkjax.errors import InputError
 from talkjax.media.reader import ClipInfo
 
@@ -59,7 +59,7 @@ def refusal(error: InputError) -> Finding:
 def check_container(info: ClipInfo, train_frames: int | None = None) -> list[Finding]:
     """Length, frame rate, rotation and split of a clip, from its header and timestamps."""
     findings = []
-    n_frames = round(info.duration * FPS)
+    n_frames = count_frames(info.duration)
     if info.truncated:
         text = f"the file ends before its header says, after {info.duration:.1f} s"
         return [Finding("truncated", "refused", text, "copy or export it again")]

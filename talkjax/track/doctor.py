@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from talkjax.config import FPS
+from talkjax.config import FPS, count_frames
 from talkjax.errors import InputError
 from talkjax.media.reader import ClipInfo, probe, read_audio, read_frames
 from talkjax.progress import SILENT, Progress, Ticker
@@ -96,7 +96,7 @@ def _look_at_faces(path: Path, info: ClipInfo, models: Any, progress: Progress) 
     from talkjax.track.landmarks import load_landmark_models, track_landmarks
 
     models = models or load_landmark_models()
-    n_frames = round(info.duration * FPS)
+    n_frames = count_frames(info.duration)
     stride = min(_MAX_STRIDE, max(1, -(-n_frames // _FEW_SAMPLES)))
     kept: dict[int, np.ndarray] = {}
     with progress("faces", n_frames) as ticker:
