@@ -19,7 +19,7 @@ from talkjax.media.writer import check_output
 from talkjax.progress import SILENT, Progress
 from talkjax.results import EvaluateResult, GenerateResult
 from talkjax.track.identity import Identity, delete_identity
-from talkjax.track.identity_record import identity_folder
+from talkjax.track.identity_record import identity_folder, read_consent
 
 if TYPE_CHECKING:
     from talkjax.track.doctor import DoctorReport
@@ -53,7 +53,8 @@ def prepare(
       clip: a video of one person, with sound.
       identity: name of the identity, made where it does not exist.
       identities_dir: folder of all identities.
-      consent: `"self"`, or a text file with the person's statement; None leaves what is recorded.
+      consent: `"self"`, or a text file with the person's statement; None leaves
+        what is recorded for this clip.
       config: all settings; `settings` replaces single ones, e.g. `train_frames=300`.
       progress: see `talkjax.progress`.
 
@@ -62,15 +63,16 @@ def prepare(
     """
     path = Path(check_file(clip))
     checked = _with_settings(config or PrepareConfig(), settings)
+    statement = None if consent is None else read_consent(consent)
     is_new = not identity_folder(identity, identities_dir).exists()
     from talkjax.track.prepare import run
 
     person = Identity.create(identity, identities_dir)
     try:
         with person.lock():
-            if consent is not None:
-                person.set_consent(consent)
             run(person, path, checked, progress or SILENT)
+            if statement is not None:  # after the run: a new clip forgets the consent given for the old one
+                person.set_consent(statement)
     except InputError:
         if is_new and not person.record.stages:  # a refused clip leaves nothing behind
             delete_identity(identity, identities_dir)

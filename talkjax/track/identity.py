@@ -23,6 +23,7 @@ from talkjax.track import stage_cache
 from talkjax.track.durable import file_sha256, write_json
 from talkjax.track.identity_record import (
     NAME_RULE,
+    NO_CONSENT,
     RECORD_FILE,
     IdentityRecord,
     identities_root,
@@ -34,7 +35,6 @@ from talkjax.track.lock import file_lock
 LOCK_FILE = ".lock"
 _RECORD_LOCK_FILE = ".record.lock"
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_SELF_STATEMENT = "The person who prepared this identity states that it is their own face and voice."
 
 
 class Identity:
@@ -202,32 +202,22 @@ class Identity:
         return {} if record is None else {key: entry["sha256"] for key, entry in record["files"].items()}
 
     def set_source(self, clip: Path) -> str:
-        """Records the clip (name, size, sha256) and returns its sha256."""
+        """Records the clip (name, size, sha256) and returns its sha256.
+
+        Consent that was given for another clip does not hold for this one: it is forgotten.
+        """
         sha256, size = file_sha256(clip), clip.stat().st_size
 
         def note(record: IdentityRecord) -> None:
+            if record.source.get("sha256", sha256) != sha256:
+                record.consent = dict(NO_CONSENT)
             record.source = {"file": clip.name, "sha256": sha256, "size": size}
 
         self.update(note)
         return sha256
 
-    def set_consent(self, consent: str | os.PathLike[str]) -> None:
-        """Records consent: `"self"`, or a text file whose content is kept with its sha256."""
-        entry: dict[str, Any] = {"status": "recorded", "statement": _SELF_STATEMENT}
-        if consent != "self":
-            path = Path(consent)
-            try:
-                raw = path.read_bytes()[: 64 * 1024 + 1]
-                entry |= {"statement": raw.decode("utf-8"), "file": path.name, "sha256": file_sha256(path)}
-            except (OSError, UnicodeDecodeError) as error:
-                raise InputError(
-                    f"--consent={consent} cannot be read: {error}",
-                    expected="'self', or a UTF-8 text file",
-                    code="bad_consent",
-                ) from None
-            if not entry["statement"].strip() or len(raw) > 64 * 1024:
-                raise InputError(f"--consent={consent} is empty or larger than 64 KiB", code="bad_consent")
-        entry["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+    def set_consent(self, entry: dict[str, Any]) -> None:
+        """Records the consent that `read_consent` made."""
 
         def note(record: IdentityRecord) -> None:
             record.consent = entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 from dataclasses import dataclass, field, fields
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from talkjax.errors import InputError
-from talkjax.track.durable import read_json
+from talkjax.track.durable import file_sha256, read_json
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "identity.json"
 NAME_RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NO_CONSENT = {"status": "not recorded", "statement": ""}
+_SELF_STATEMENT = "The person who prepared this identity states that it is their own face and voice."
+_MAX_STATEMENT_BYTES = 64 * 1024
 
 
 @dataclass
@@ -45,7 +49,7 @@ class IdentityRecord:
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     configs: dict[str, str] = field(default_factory=dict)
     licences: dict[str, str] = field(default_factory=dict)
-    consent: dict[str, Any] = field(default_factory=lambda: {"status": "not recorded", "statement": ""})
+    consent: dict[str, Any] = field(default_factory=lambda: dict(NO_CONSENT))
     outputs: list[str] = field(default_factory=list)
 
 
@@ -75,6 +79,31 @@ def identity_folder(name: str, identities_dir: str | os.PathLike[str] | None = N
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file", expected="an identity folder", code="bad_identity_name")
     return folder
+
+
+def read_consent(consent: str | os.PathLike[str]) -> dict[str, Any]:
+    """What to record for `--consent`: `"self"`, or a text file, whose content is kept with its sha256.
+
+    Raises:
+      InputError: no such file, not UTF-8 text, empty, or larger than 64 KiB.
+    """
+    entry: dict[str, Any] = {"status": "recorded", "statement": _SELF_STATEMENT}
+    if consent != "self":
+        path = Path(consent)
+        try:
+            with open(path, "rb") as f:
+                raw = f.read(_MAX_STATEMENT_BYTES + 1)
+            entry |= {"statement": raw.decode("utf-8"), "file": path.name, "sha256": file_sha256(path)}
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"--consent={consent} cannot be read: {error}",
+                expected="'self', or a UTF-8 text file",
+                code="bad_consent",
+            ) from None
+        if not entry["statement"].strip() or len(raw) > _MAX_STATEMENT_BYTES:
+            raise InputError(f"--consent={consent} is empty or larger than 64 KiB", code="bad_consent")
+    entry["date"] = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return entry
 
 
 def read_record(folder: Path) -> IdentityRecord:

@@ -18,6 +18,7 @@ from talkjax.cli import main
 from talkjax.cli.command import Command
 from talkjax.config import GenerateConfig
 from talkjax.track.identity import Identity
+from talkjax.track.identity_record import read_consent
 
 
 @pytest.fixture(autouse=True)
@@ -171,6 +172,20 @@ def test_prepare_of_a_missing_clip_leaves_nothing(capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_unreadable_consent_is_refused_before_any_work(capsys, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"clip")
+    _refused(
+        capsys, "prepare clip.mp4 --identity=me --consent=nothing.txt", "--consent=nothing.txt cannot be read"
+    )
+    assert not (tmp_path / "identities").exists()
+
+
+def test_refused_clip_leaves_no_identity_behind(capsys, tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"no clip at all " * 50)
+    _refused(capsys, "prepare clip.mp4 --identity=me", "clip.mp4")
+    assert list((tmp_path / "identities").iterdir()) == []
+
+
 def test_outputs_are_checked_before_any_work(capsys, tmp_path):
     Identity.create("me")
     voice, existing = tmp_path / "voice.wav", tmp_path / "old.mp4"
@@ -206,7 +221,7 @@ def test_doctor_in_words_and_for_machines(capsys, tmp_path):
 def test_identity_list_show_delete(capsys, tmp_path):
     assert "no identities in" in _run(capsys, "identity list")[1]
     person = Identity.create("me")
-    person.set_consent("self")
+    person.set_consent(read_consent("self"))
     person.run_stage("landmarks", inputs={}, config={}, version=1, build=lambda folder: None)
     (tmp_path / "me.mp4").write_bytes(b"video")
     person.add_output(tmp_path / "me.mp4")

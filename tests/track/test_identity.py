@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from talkjax.errors import InputError
 from talkjax.track import stage_cache
 from talkjax.track.identity import Identity, delete_identity, list_identities
-from talkjax.track.identity_record import identities_root, identity_folder
+from talkjax.track.identity_record import identities_root, identity_folder, read_consent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,18 +118,31 @@ def test_damaged_record_is_an_input_error_and_can_be_deleted(root, text):
 
 def test_consent_is_stored_with_the_statement(root, tmp_path):
     identity = Identity.create("me", root)
-    identity.set_consent("self")
+    identity.set_consent(read_consent("self"))
     assert identity.record.consent["status"] == "recorded"
     assert "own face" in identity.record.consent["statement"]
     paper = tmp_path / "consent.txt"
     paper.write_text("I agree. A. Person")
-    identity.set_consent(paper)
+    identity.set_consent(read_consent(paper))
     assert identity.record.consent["statement"] == "I agree. A. Person"
     assert identity.record.consent["file"] == "consent.txt"
     paper.write_bytes(b"\xff\xfe\xff")
     for bad in (paper, tmp_path / "nothing.txt", tmp_path):
         with pytest.raises(InputError, match="--consent="):
-            identity.set_consent(bad)
+            read_consent(bad)
+
+
+def test_consent_holds_for_the_clip_it_was_given_for(root):
+    identity = Identity.create("me", root)
+    clip = root / "clip.mp4"
+    clip.write_bytes(b"clip")
+    identity.set_source(clip)
+    identity.set_consent(read_consent("self"))
+    identity.set_source(clip)
+    assert identity.record.consent["status"] == "recorded"
+    clip.write_bytes(b"another person")
+    identity.set_source(clip)
+    assert identity.record.consent == {"status": "not recorded", "statement": ""}
 
 
 def test_stage_is_built_once_until_something_changes(root):
@@ -256,7 +269,7 @@ def test_killed_build_is_never_used(root, kind):
     half = [path.name for path in identity.root.iterdir() if path.is_dir()]
     assert half == [f"landmarks.tmp-{child.pid}" if kind == "plain" else "landmarks.partial"]
     assert not identity.has_stage("landmarks")
-    found = []
+    found: list[str] = []
 
     def build(folder: pathlib.Path) -> None:
         found.extend(path.name for path in folder.glob("*.txt"))
