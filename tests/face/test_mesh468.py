@@ -10,7 +10,7 @@ import pytest
 from talkjax.assets.mediapipe import landmark_model_files
 from talkjax.errors import InputError
 from talkjax.face import mesh468 as mesh
-from talkjax.track.landmark_models import mesh_layout
+from talkjax.track.landmark_layout import mesh_layout
 from talkjax.track.tflite_graph import read_graph
 from talkjax.types import EYES, MOUTH, SKIN
 

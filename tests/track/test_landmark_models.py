@@ -12,7 +12,9 @@ from scipy import ndimage
 
 from talkjax.errors import InputError
 from talkjax.track import landmark_ops
-from talkjax.track.landmark_models import build_models, has_litert, mesh_layout
+from talkjax.track.landmark_layout import mesh_layout
+from talkjax.track.landmark_litert import has_litert
+from talkjax.track.landmark_models import build_models
 from talkjax.track.landmark_roi import crop_roi
 from talkjax.track.tflite_graph import read_graph
 from talkjax.track.tflite_jax import graph_function, graph_params, run_operator
