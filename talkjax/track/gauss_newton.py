@@ -77,11 +77,11 @@ def observations(landmarks: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, 
 
     Invalid and non-finite frames get factor 0 and harmless numbers.
     """
-    points = np.asarray(landmarks, np.float64)[:, : mesh468.N_MESH, :2]
+    points = np.asarray(landmarks, np.float64)[:, : mesh468.N_MESH]
     distance = eye_distance_px(points)
     usable = np.asarray(valid, bool) & np.isfinite(points).all((1, 2)) & (distance > 1.0)
     scale = np.where(usable, 100.0 / np.where(usable, distance, 1.0), 0.0)
-    return np.where(usable[:, None, None], points, 0.0).astype(np.float32), scale.astype(np.float32)
+    return np.where(usable[:, None, None], points[..., :2], 0.0).astype(np.float32), scale.astype(np.float32)
 
 
 def bridge(theta: np.ndarray, used: np.ndarray, n_frames: int) -> np.ndarray:

@@ -20,8 +20,25 @@ from talkjax.track import gauss_newton as gn
 from talkjax.track.bundle import EFFECTIVE_FRAMES, EXP_PRIOR, initial_theta
 from talkjax.types import Camera, FaceModel, Pose
 
-ACCELERATION_SIGMA = {"euler": 0.01, "xy": 0.008, "depth": 0.015, "exp": 0.35}
-"""Standard deviation of second differences per frame^2: radians, dm, dm, coefficients (face.md §5)."""
+ACCELERATION_SIGMA = {
+    "euler": 0.012,
+    "xy": 0.01,
+    "depth": 0.015,
+    "face": 0.35,
+    "mouth": 0.5,
+    "lids": 0.7,
+    "blink": 2.0,
+}
+"""Standard deviation of second differences per frame^2: radians, dm, dm, then coefficients.
+
+After face.md §5, which has one value for all expressions; that halves a blink, which shuts in two frames.
+"""
+
+_KIND_OF_AXIS = {
+    "blink": "blink",
+    **dict.fromkeys(("squint", "wide"), "lids"),
+    **dict.fromkeys(("browInUp", "browOutUp", "browDown", "sneer", "cheek", "puff"), "face"),
+}  # all other axes are the mouth's
 
 MIN_FRAMES = 3
 _DATA_SHARE = 1 / EFFECTIVE_FRAMES  # a frame's 936 residuals repeat each other about this much
@@ -75,7 +92,8 @@ def fit_track(
             used
         ]
     alone = gn.fit_frames(problem, start, observed[used], scale[used], strength=EXP_PRIOR)
-    theta = _smooth_windows(problem, gn.bridge(alone, used, len(observed)), observed, scale)
+    weight = _acceleration_weight(model.exp_names)
+    theta = _smooth_windows(problem, gn.bridge(alone, used, len(observed)), observed, scale, weight)
     return FaceTrack(
         pose=Pose(
             euler=jnp.asarray(theta[:, :3], jnp.float32),
@@ -87,25 +105,27 @@ def fit_track(
 
 
 def _smooth_windows(
-    problem: gn.LandmarkProblem, theta: np.ndarray, observed: np.ndarray, scale: np.ndarray
+    problem: gn.LandmarkProblem,
+    theta: np.ndarray,
+    observed: np.ndarray,
+    scale: np.ndarray,
+    weight: np.ndarray,
 ) -> np.ndarray:
     """`_smooth` over the clip; long clips in overlapping windows, since the prior forgets within a second."""
     out = np.empty_like(theta)
     for start in range(0, len(theta), _WINDOW):
         end = start + _WINDOW
         low, high = max(start - _OVERLAP, 0), min(end + _OVERLAP, len(theta))
-        part = _smooth(problem, theta[low:high], observed[low:high], scale[low:high])
+        part = _smooth(problem, theta[low:high], observed[low:high], scale[low:high], weight)
         out[start:end] = part[start - low : end - low]
     return out
 
 
-def _acceleration_weight(size: int) -> np.ndarray:
-    """1 / sigma^2 [m] of each unknown's second difference."""
-    sigma = np.full(size, ACCELERATION_SIGMA["exp"])
-    sigma[:3] = ACCELERATION_SIGMA["euler"]
-    sigma[3:5] = ACCELERATION_SIGMA["xy"]
-    sigma[5] = ACCELERATION_SIGMA["depth"]
-    return 1 / sigma**2
+def _acceleration_weight(exp_names: tuple[str, ...]) -> np.ndarray:
+    """1 / sigma^2 [6+e] of each unknown's second difference."""
+    kinds = ["euler"] * 3 + ["xy"] * 2 + ["depth"]
+    kinds += [_KIND_OF_AXIS.get(name.removesuffix("_R").removesuffix("_L"), "mouth") for name in exp_names]
+    return np.array([ACCELERATION_SIGMA[kind] for kind in kinds]) ** -2.0
 
 
 def _stiffness(blind: np.ndarray) -> list[np.ndarray]:
@@ -146,11 +166,15 @@ def _banded(hessian: np.ndarray, diagonals: list[np.ndarray], weight: np.ndarray
 
 
 def _smooth(
-    problem: gn.LandmarkProblem, theta: np.ndarray, observed: np.ndarray, scale: np.ndarray
+    problem: gn.LandmarkProblem,
+    theta: np.ndarray,
+    observed: np.ndarray,
+    scale: np.ndarray,
+    weight: np.ndarray,
 ) -> np.ndarray:
     """Minimizes (data + expression prior) / EFFECTIVE_FRAMES + time prior over a stretch of frames."""
     signed, alpha = np.asarray(problem.exp_signed), np.zeros(0)
-    weight, diagonals = _acceleration_weight(theta.shape[1]), _stiffness(scale == 0)
+    diagonals = _stiffness(scale == 0)
     index = np.arange(gn.POSE_SIZE, theta.shape[1])
     strength = EXP_PRIOR * _DATA_SHARE
 
