@@ -83,3 +83,10 @@ def warp_background(
 def high_pass(image: Float[np.ndarray, "s s c"], sigma: float) -> np.ndarray:
     """The image minus its Gaussian blur."""
     return image - cv2.GaussianBlur(image, (0, 0), sigma)
+
+
+def crop_alpha(size: int) -> Float[np.ndarray, "s s"]:
+    """Weight for pasting a whole crop: 1 in the middle, falling to 0 toward its border."""
+    ramp = np.clip(np.minimum(np.arange(size) + 0.5, size - np.arange(size) - 0.5) / (0.06 * size), 0, 1)
+    soft = ramp * ramp * (3 - 2 * ramp)
+    return np.outer(soft, soft).astype(np.float32)

@@ -7,6 +7,8 @@ renders frame after frame. Everything is in the head crop (`track/crop.py`), flo
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import jax
@@ -66,6 +68,16 @@ class Layers(NamedTuple):
     background: np.ndarray
 
 
+class HostPart(NamedTuple):
+    """Prepared without JAX: full background frame and its head crop, uint8; the crop warped to the new
+    outline; the albedo textures `[s s 9]` (mean, many, one)."""
+
+    full: np.ndarray
+    crop: np.ndarray
+    warped: np.ndarray
+    texture: np.ndarray
+
+
 class Borrowing(NamedTuple):
     """Per zone: the single look-alike `[t]`, and the nearest ones with weights `[t k]`."""
 
@@ -111,34 +123,46 @@ class FrameLayers:
         self._old_px = person.verts_px(source.exp[k], shown, self.cameras)
         self._zone_index = [np.flatnonzero(z > 0) for z in person.zones]
 
-    def background_frame(self, k: int) -> np.ndarray:
-        """The full background frame of output frame k, `[h w 3]` uint8."""
-        return self.source.frame(int(self.motion.source[k]))
+    def host_part(self, k: int) -> HostPart:
+        """What a thread can do ahead of time: read and warp the background, mix the borrowed textures."""
+        full = self.source.frame(int(self.motion.source[k]))
+        crop = self.person.cut(full, self.crops, k)
+        warped = compose.warp_background(crop, self._new_px[k], self._old_px[k])
+        texture = np.concatenate([self.person.bank.mean, *self._borrowed(k)], axis=-1)
+        return HostPart(full, crop, warped, self.person.texels.image(texture))
 
-    def __call__(self, k: int, full_frame: np.ndarray) -> Layers:
-        """Layers of frame k over the given full background frame."""
+    def __call__(self, k: int, host: HostPart | None = None) -> Layers:
+        """Layers of frame k."""
+        host = host or self.host_part(k)
         person, motion = self.person, self.motion
-        texture = person.texels.image(np.concatenate([person.bank.mean, *self._borrowed(k)], axis=-1))
         lit, region = render_layers(
             person.renderer,
             jnp.asarray(motion.exp[k]),
             Pose(euler=jnp.asarray(motion.euler[k]), translation=jnp.asarray(motion.translation[k])),
             jnp.asarray(motion.sh[k]),
-            jnp.asarray(texture),
+            jnp.asarray(host.texture),
             jax.tree.map(lambda x: x[k], self.cameras),
             person.crop_size,
         )
         lit, region = np.asarray(lit), np.asarray(region)
-        crop = person.cut(full_frame, self.crops, k)
-        warped = compose.warp_background(crop, self._new_px[k], self._old_px[k])
         return Layers(
             bare=lit[..., :3],
             many=lit[..., 3:6],
             one=lit[..., 6:9],
             region=region,
             alpha=compose.face_alpha(region),
-            background=warped.astype(np.float32) / 255,
+            background=host.warped.astype(np.float32) / 255,
         )
+
+    def frames(self) -> Iterator[tuple[int, HostPart, Layers]]:
+        """All frames in order; a second thread prepares the next one while this one is rendered."""
+        with ThreadPoolExecutor(1) as ahead:
+            pending = ahead.submit(self.host_part, 0)
+            for k in range(len(self.motion)):
+                host = pending.result()
+                if k + 1 < len(self.motion):
+                    pending = ahead.submit(self.host_part, k + 1)
+                yield k, host, self(k, host)
 
     def _borrowed(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Albedo `[n 3]`: weighted average of look-alikes, and the single one; mean where never seen."""

@@ -20,7 +20,7 @@ from talkjax.infer.retrieval import ZoneFeatures, gaze_of, zone_features
 from talkjax.media.image import read_image
 from talkjax.raster.camera import project
 from talkjax.track.crop import CropTrack, crop_track, cut, stack_cameras
-from talkjax.track.texture import TextureBank, Texels, texels_of
+from talkjax.track.texture import Texels, TextureBank, texels_of
 from talkjax.types import MOUTH, Camera, FaceModel, Pose
 
 MODEL_FIELDS = tuple(f.name for f in dataclasses.fields(FaceModel) if f.name != "exp_names")

@@ -1,10 +1,10 @@
 """`talkjax prepare`: a clip becomes an identity, in five cached stages.
 
-  clip            training frames, their sound and landmarks
-  heldout         the same of the remaining frames; nothing but `evaluate` (and --all_frames) reads it
-  track           the person's face model; pose and expression of the training frames
-  texture         albedo per training frame and shared, light per frame
-  heldout_track   pose, expression and light of the held-out frames, identity and albedo frozen
+clip            training frames, their sound and landmarks
+heldout         the same of the remaining frames; nothing but `evaluate` (and --all_frames) reads it
+track           the person's face model; pose and expression of the training frames
+texture         albedo per training frame and shared, light per frame
+heldout_track   pose, expression and light of the held-out frames, identity and albedo frozen
 """
 
 from __future__ import annotations
@@ -208,9 +208,7 @@ class _Unwrapped:
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for k in range(len(self.segment)):
-            crop = cut(
-                self.segment.frame(k), self.crops.center[k], float(self.crops.side[k]), self.crop_size
-            )
+            crop = cut(self.segment.frame(k), self.crops.center[k], float(self.crops.side[k]), self.crop_size)
             camera = jax.tree.map(lambda x, k=k: x[k], self._cameras)
             colour, weight, normals = self.unwrap(crop, self._verts[k], camera)
             yield colour, weight * self.segment.valid[k], normals

@@ -53,15 +53,11 @@ def texels_of(model: FaceModel, size: int) -> Texels:
     uvs = np.asarray(model.uvs)
     faces = np.asarray(model.faces)
     flat = np.c_[2 * uvs[:, 0] - 1, 1 - 2 * uvs[:, 1], np.zeros(len(uvs)), np.ones(len(uvs))]
-    fragments = rasterize(
-        jnp.asarray(flat, jnp.float32), Topology.from_faces(faces, len(uvs)), size, size
-    )
+    fragments = rasterize(jnp.asarray(flat, jnp.float32), Topology.from_faces(faces, len(uvs)), size, size)
     face_id = np.asarray(fragments.face_id).reshape(-1)
     index = np.flatnonzero(face_id >= 0)
     used = face_id[index]
-    distance, nearest = ndimage.distance_transform_edt(
-        (face_id < 0).reshape(size, size), return_indices=True
-    )
+    distance, nearest = ndimage.distance_transform_edt((face_id < 0).reshape(size, size), return_indices=True)
     order = np.zeros(size * size, np.int32)
     order[index] = np.arange(len(index))
     fill = order[(nearest[0] * size + nearest[1]).reshape(-1)]

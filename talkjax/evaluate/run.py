@@ -1,0 +1,260 @@
+"""`talkjax evaluate`: the held-out frames, drives `tracked` and `audio`, measured on the videos as written."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from talkjax import __version__
+from talkjax.config import FPS, EvaluateConfig
+from talkjax.errors import InputError
+from talkjax.evaluate import figures, plots, report, targets
+from talkjax.evaluate.meter import PictureMeter
+from talkjax.evaluate.speech import lip_opening
+from talkjax.evaluate.strip import strip_image
+from talkjax.infer.generate import SAMPLE_RATE, speech_to_face, synthetic_tags
+from talkjax.infer.layers import Motion
+from talkjax.infer.motion import blind_motion
+from talkjax.infer.person import Person, Segment, load_segment
+from talkjax.infer.personal import open_person
+from talkjax.infer.personal_mapping import load_mapping
+from talkjax.infer.personal_refiner import Refiner, load_refiner
+from talkjax.infer.synthesis import pictures
+from talkjax.infer.training_data import own_motion
+from talkjax.media.image import write_image
+from talkjax.media.reader import read_frames
+from talkjax.media.writer import VideoWriter
+from talkjax.progress import SILENT, Progress
+from talkjax.raster.camera import project
+from talkjax.results import EvaluateResult
+from talkjax.track.durable import write_json
+from talkjax.track.identity import Identity
+from talkjax.track.landmark_models import LandmarkModels
+from talkjax.track.landmarks import load_landmark_models, track_landmarks
+
+STRIP_FRAMES = 20
+BARE_CRF = 6  # of the temporary video of bare renders: far below what the figures can see
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all steps of an evaluation share."""
+
+    identity: Identity
+    person: Person
+    refiner: Refiner
+    heldout: Segment
+    models: LandmarkModels
+    config: EvaluateConfig
+    folder: Path
+    progress: Progress
+
+
+def run(identity: Identity, config: EvaluateConfig, progress: Progress = SILENT) -> EvaluateResult:
+    """Writes `evaluation/`: metrics.json, report.html, heldout_tracked.mp4, heldout_audio.mp4, the strip.
+
+    Raises:
+      InputError: not prepared or fine-tuned, or the clip has no held-out frames.
+    """
+    if not identity.has_stage("heldout"):
+        raise InputError(
+            f"identity {identity.name!r} has no held-out frames",
+            expected="a clip with more frames than --train_frames",
+            fix="prepare it again with a smaller --train_frames",
+            code="nothing_held_out",
+        )
+    stages = [identity.require_stage(name, verb="prepare") for name in ("heldout", "heldout_track")]
+    folder = identity.root / "evaluation"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    job = _Job(
+        identity=identity,
+        person=open_person(identity),
+        refiner=load_refiner(identity.require_stage("refiner", verb="finetune")),
+        heldout=_first_frames(load_segment(*stages), config.max_frames),
+        models=load_landmark_models(),
+        config=config,
+        folder=folder,
+        progress=progress,
+    )
+    metrics = _clip_figures(job)
+    strips, curves = [], {}
+    for name, motion in _drives(job):
+        drive, strip, curve = _measure(job, name, motion)
+        metrics["drives"][name] = drive
+        if strip is not None:
+            strips.append(("Twenty held-out frames: real, bare render, result", strip))
+        curves[f"Lip opening, drive {name}"] = curve
+    write_json(folder / "metrics.json", metrics)
+    videos = {f"Drive {name}, with the clip's own sound": _video(job, name) for name in metrics["drives"]}
+    page = report.write_report(folder, metrics, strips, videos, curves)
+    rows = targets.check(metrics)
+    return EvaluateResult(folder=folder, report=page, metrics=metrics, table=_table(rows))
+
+
+def _first_frames(segment: Segment, count: int | None) -> Segment:
+    if count is None or count >= len(segment):
+        return segment
+    fields = ("exp", "euler", "translation", "sh", "valid", "landmarks")
+    return Segment(folder=segment.folder, **{name: getattr(segment, name)[:count] for name in fields})
+
+
+def _video(job: _Job, drive: str) -> Path:
+    return job.folder / f"heldout_{drive}.mp4"
+
+
+def _drives(job: _Job) -> Iterator[tuple[str, Motion]]:
+    yield "tracked", own_motion(job.heldout)
+    wav = job.heldout.wav()
+    if len(wav) and job.identity.has_stage("mapping"):
+        mapping = load_mapping(job.identity.require_stage("mapping", verb="finetune"))
+        exp, _ = speech_to_face(job.person, mapping, wav, len(job.heldout))
+        yield "audio", blind_motion(job.person, exp, job.heldout, job.config.seed)
+
+
+def _measure(job: _Job, name: str, motion: Motion) -> tuple[dict[str, Any], Path | None, bytes]:
+    """Synthesizes one drive, then measures the video as a viewer gets it."""
+    video, bare_video = _video(job, name), job.folder / f"bare_{name}.tmp.mp4"
+    start = time.perf_counter()
+    try:
+        _synthesize(job, name, motion, video, bare_video)
+        seconds = time.perf_counter() - start
+        with job.progress(f"track {name}", len(job.heldout)) as ticker:
+            tracked = track_landmarks(
+                read_frames(video), job.models, progress=lambda done: ticker.update(1) and None
+            )
+        meter, strip = _picture(job, name, video, bare_video)
+    finally:
+        bare_video.unlink(missing_ok=True)
+    real = np.where(job.heldout.valid[:, None, None], job.heldout.landmarks, np.nan)
+    out = np.where(tracked.valid[:, None, None], tracked.landmarks, np.nan)
+    drive = {
+        "picture": meter.result(),
+        "speech": figures.speech_figures(real, out),
+        "motion": figures.motion_figures(real, out, FPS),
+        "seconds": round(seconds, 1),
+    }
+    curve = plots.plot_lip_opening(lip_opening(real), lip_opening(out), FPS, len(job.person.train))
+    return drive, strip, curve
+
+
+def _synthesize(job: _Job, name: str, motion: Motion, video: Path, bare_video: Path) -> None:
+    person, wav = job.person, job.heldout.wav()[: len(job.heldout) * int(SAMPLE_RATE / FPS)]
+    audio = (wav, SAMPLE_RATE) if len(wav) else None
+    tags = synthetic_tags(job.identity, job.heldout.folder / "audio.npy")
+    size = (person.width, person.height)
+    with (
+        VideoWriter(video, *size, audio=audio, crf=job.config.crf, metadata=tags, overwrite=True) as writer,
+        VideoWriter(bare_video, *size, crf=BARE_CRF, overwrite=True, preset="ultrafast") as bare_writer,
+        job.progress(f"drive {name}", len(motion)) as ticker,
+    ):
+        for picture in pictures(person, job.refiner, motion, job.heldout, with_bare=True):
+            writer.write(picture.result)
+            bare_writer.write(picture.bare)
+            ticker.update(1)
+
+
+def _picture(job: _Job, name: str, video: Path, bare_video: Path) -> tuple[PictureMeter, Path | None]:
+    """Frame by frame against the real clip; the strip for the first drive."""
+    meter = PictureMeter()
+    n = len(job.heldout)
+    chosen = set(np.linspace(0, n - 1, min(STRIP_FRAMES, n)).round().astype(int).tolist())
+    kept: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+    with job.progress(f"measure {name}", n) as ticker:
+        outs, bares = islice(read_frames(video), n), islice(read_frames(bare_video), n)
+        for k, (out, bare) in enumerate(zip(outs, bares, strict=True)):
+            out, bare = (x[: job.person.height, : job.person.width] for x in (out, bare))
+            real = job.heldout.frame(k)
+            landmarks = np.where(job.heldout.valid[k], job.heldout.landmarks[k], np.nan)
+            meter.add(real, out, landmarks, bare=bare)
+            if k in chosen and job.heldout.valid[k]:
+                kept.append((k, real, bare, out))
+            ticker.update(1)
+    if not kept:
+        return meter, None
+    index = [k for k, *_ in kept]
+    first = len(job.person.train)
+    image = strip_image(
+        [real for _, real, _, _ in kept],
+        [bare for _, _, bare, _ in kept],
+        [out for *_, out in kept],
+        job.heldout.landmarks[index],
+        [first + k for k in index],
+    )
+    path = job.folder / f"strip_{name}.jpg"
+    write_image(path, image, quality=90)
+    return meter, path
+
+
+def _clip_figures(job: _Job) -> dict[str, Any]:
+    """Everything that does not need a drive: the clip, tracking at smaller sizes, fit, pose noise, times."""
+    record, person = job.identity.record, job.person
+    segments = (person.train, job.heldout)
+    fitted = np.concatenate([_fitted_px(person, s) for s in segments])
+    landmarks = np.concatenate([s.landmarks for s in segments])
+    valid = np.concatenate([s.valid for s in segments])
+    euler = np.concatenate([s.euler for s in segments])
+    seconds = {name: stage["seconds"] for name, stage in record.stages.items()}
+    prepare = sum(seconds.get(n, 0) for n in ("clip", "heldout", "track", "texture", "heldout_track"))
+    finetune = sum(seconds.get(n, 0) for n in ("mapping", "refiner"))
+    tracking = {"missed": int((~valid).sum())}
+    for label, scale in (("missed_half", 1 / 2), ("missed_third", 1 / 3)):
+        tracking[label] = _missed(job, label.replace("missed_", "track 1/"), scale)
+    settings = json.loads(json.dumps(record.configs))
+    return {
+        "talkjax": __version__,
+        "clip": {
+            "identity": job.identity.name,
+            "width": person.width,
+            "height": person.height,
+            "frames": record.n_frames,
+            "train_frames": len(person.train),
+            "heldout_frames": len(job.heldout),
+            "preset": job.refiner.preset,
+            "all_frames": False,
+            "configs": settings,
+        },
+        "tracking": tracking,
+        "fit": figures.fit_figures(fitted, landmarks, len(person.train), valid),
+        "pose_noise": figures.pose_noise_figures(euler),
+        "times": {"prepare": {"seconds": prepare}, "finetune": {"seconds": finetune}},
+        "drives": {},
+    }
+
+
+def _fitted_px(person: Person, segment: Segment) -> np.ndarray:
+    verts = person.renderer.verts_cam(segment.exp, segment.pose)
+    return np.asarray(project(verts, person.camera))[:, np.asarray(person.model.landmark_verts)]
+
+
+def _missed(job: _Job, label: str, scale: float) -> int:
+    """Frames of the whole clip in which no face is tracked after shrinking the picture."""
+    missed = 0
+    total = len(job.person.train) + len(job.heldout)
+    with job.progress(label, total) as ticker:
+        for segment in (job.person.train, job.heldout):
+
+            def small(segment: Segment = segment) -> Iterator[np.ndarray]:
+                for k in range(len(segment)):
+                    yield cv2.resize(segment.frame(k), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                    ticker.update(1)
+
+            missed += int((track_landmarks(small(), job.models).score < 0.5).sum())
+    return missed
+
+
+def _table(rows: list[targets.Row]) -> str:
+    """The figures as aligned lines of text."""
+    marks = {True: "ok", False: "MISSED", None: ""}
+    lines = []
+    for row in rows:
+        if row.value is not None:
+            lines.append(f"{row.name:<46} {row.value:>9.3f}   {row.target:<18} {marks[row.ok]}")
+    return "\n".join(lines)

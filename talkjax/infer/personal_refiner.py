@@ -1,0 +1,197 @@
+"""Fits the refiner to one person, and uses it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from talkjax.config import RefinerConfig, config_hash
+from talkjax.infer import compose
+from talkjax.infer.descriptors import (
+    N_FEATURES,
+    N_VALUES,
+    GeometryCode,
+    appearance_values,
+    fit_geometry_code,
+)
+from talkjax.infer.layers import Layers
+from talkjax.infer.person import Person
+from talkjax.infer.retrieval import ZoneFeatures
+from talkjax.infer.training_data import build_refiner_data, composites
+from talkjax.progress import SILENT, Progress
+from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerInputs
+from talkjax.train.checkpoint import restore_checkpoint, save_checkpoint
+from talkjax.train.loop import StopSignals, run_steps
+from talkjax.train.params_file import load_params, save_params
+from talkjax.types import MemoryBank
+
+BATCH = 1
+SAVE_EVERY = 250
+SLOTS_PER_FRAME = 1.2  # reference.md §5.3
+DETAIL_SIGMA = 1 / 170  # of the crop's side
+
+
+class Detail(NamedTuple):
+    """Share of the borrowed images' high frequencies that replaces the network's own."""
+
+    one: float = 0.35
+    many: float = 0.35
+
+
+@dataclasses.dataclass(frozen=True)
+class Refiner:
+    """A personal refiner, ready for frames."""
+
+    preset: str
+    task: LiteRefinerTask
+    params: Any
+    query: np.ndarray
+    bank: MemoryBank
+    geometry: GeometryCode
+    detail: Detail = Detail()
+
+    def sequence(self, features: ZoneFeatures) -> Callable[[int, Layers], np.ndarray]:
+        """A function (frame number, layers) -> refined face `[s s 3]` in [0, 1]; call it in order.
+
+        The three-frame window is kept from call to call; the first frame stands in for those before it.
+        """
+        codes = self.geometry(features)
+        past: list[np.ndarray] = []
+
+        def refine(k: int, layers: Layers) -> np.ndarray:
+            bare, many, one = composites(layers)
+            past[:] = [bare] * 3 if not past else [*past[-2:], bare]
+            window = np.concatenate(past, axis=-1)
+            region = layers.region.astype(np.int8)
+            inputs = RefinerInputs(*(x[None] for x in (window, many, one, region, codes[k])))
+            picture = np.asarray(_infer(self.task, self.params, self.bank, self.query, inputs))[0]
+            return self._with_detail(picture, one, many)
+
+        return refine
+
+    def _with_detail(self, picture: np.ndarray, one: np.ndarray, many: np.ndarray) -> np.ndarray:
+        sigma = DETAIL_SIGMA * picture.shape[0]
+        share = self.detail.one + self.detail.many
+        sharp = picture - share * compose.high_pass(picture, sigma)
+        sharp += self.detail.one * compose.high_pass(one.astype(np.float32) / 255, sigma)
+        sharp += self.detail.many * compose.high_pass(many.astype(np.float32) / 255, sigma)
+        return np.clip(sharp, 0, 1)
+
+
+@jax.jit
+def _to_unit(image: jax.Array) -> jax.Array:
+    return jnp.clip((image + 1) / 2, 0, 1)
+
+
+def _infer(task: LiteRefinerTask, params: Any, bank: MemoryBank, query: Any, inputs: RefinerInputs) -> Any:
+    return _to_unit(_compiled(task)(params, bank, query, inputs))
+
+
+_CACHE: dict[int, Callable[..., jax.Array]] = {}
+
+
+def _compiled(task: LiteRefinerTask) -> Callable[..., jax.Array]:
+    """One compiled forward pass per task."""
+    if id(task) not in _CACHE:
+
+        def forward(params: Any, bank: MemoryBank, query: Any, inputs: RefinerInputs) -> jax.Array:
+            return task.refine(params, task.read_code(bank, query, inputs.features), inputs)
+
+        _CACHE[id(task)] = jax.jit(forward)
+    return _CACHE[id(task)]
+
+
+def _settings(person: Person, config: RefinerConfig, n_frames: int) -> LiteRefinerSettings:
+    return LiteRefinerSettings(
+        size=person.crop_size,
+        n_features=N_FEATURES,
+        n_values=N_VALUES,
+        n_slots=max(int(SLOTS_PER_FRAME * n_frames), 64),
+        steps=config.steps,
+        seed=config.seed,
+    )
+
+
+def fit_refiner(person: Person, config: RefinerConfig, folder: Path, progress: Progress = SILENT) -> None:
+    """Trains and writes `refiner.npz` into `folder`; checkpoints there make it resumable.
+
+    Raises:
+      DivergedError: the losses left the finite numbers.
+      ResumableStop: a signal asked to stop; everything is saved.
+    """
+    geometry = fit_geometry_code(person.features)
+    values = appearance_values(person.bank, person.zones)
+    data = build_refiner_data(person, geometry(person.features), values, progress)
+    usable = np.flatnonzero(data.valid)
+    settings = _settings(person, config, len(usable))
+    task = LiteRefinerTask(settings)
+    digest = config_hash(config)
+    state, start = task.init(), 0
+    if found := restore_checkpoint(folder / "checkpoints", state, config_hash=digest):
+        state, start = found
+
+    def batch(step: int) -> Any:
+        epoch, place = divmod(step * BATCH, len(usable))
+        order = np.random.default_rng([config.seed, 1, epoch]).permutation(usable)
+        rng = np.random.default_rng([config.seed, 2, step])
+        return data.batch(rng, np.take(order, range(place, place + BATCH), mode="wrap"))
+
+    def save(state: Any, step: int) -> None:
+        save_checkpoint(folder / "checkpoints", step, state, config_hash=digest)
+
+    losses: list[float] = []
+    with progress("refiner", config.steps) as ticker, StopSignals() as stop:
+        ticker.update(start)
+
+        def on_step(step: int, metrics: dict[str, float]) -> None:
+            losses.append(metrics["loss"])
+            ticker.update(1)
+
+        first = min(int(settings.gan_from * config.steps), config.steps)
+        phases = [(task.train_step, config.steps)]
+        if settings.gan_weight > 0:
+            phases = [(task.train_step, first), (task.adversarial_step, config.steps)]
+        for step_fn, end in phases:
+            if start < end:
+                state = run_steps(
+                    step_fn,
+                    state,
+                    batch,
+                    end,
+                    start=start,
+                    on_step=on_step,
+                    save_every=SAVE_EVERY,
+                    save_fn=save,
+                    stop_requested=stop,
+                )
+                start = end
+    tree = {
+        "params": state.average,
+        "query": state.query,
+        "bank": {name: getattr(state.bank, name) for name in ("keys", "values", "age", "source_id")},
+        "geometry": geometry._asdict(),
+    }
+    report = {"loss": float(np.mean(losses[-200:])) if losses else None, "steps": config.steps}
+    metadata = {"preset": "lite", "settings": dataclasses.asdict(settings), "report": report}
+    save_params(folder / "refiner.npz", tree, metadata)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def load_refiner(folder: Path) -> Refiner:
+    """The refiner of a finished stage folder."""
+    tree, metadata = load_params(folder / "refiner.npz")
+    return Refiner(
+        preset=metadata["preset"],
+        task=LiteRefinerTask(LiteRefinerSettings(**metadata["settings"])),
+        params=tree["params"],
+        query=tree["query"],
+        bank=MemoryBank(**{name: jnp.asarray(value) for name, value in tree["bank"].items()}),
+        geometry=GeometryCode(**tree["geometry"]),
+    )
