@@ -28,9 +28,9 @@ from talkjax.raster.windows import (
     window_rows,
 )
 
-WINDOWS = (2, 4, 8, 16, 32)
+WINDOWS = (4, 8, 16, 32)
 """Window sides of the small classes, px."""
-CHUNKS = (8192, 4096, 1024, 128, 64)
+CHUNKS = (8192, 2048, 512, 128)
 """Triangles drawn per loop step in each small class."""
 SMALL_EXTENT = 64 * ONE_PIXEL
 """Largest side of a small triangle before it is cut to the image: its edge values fit int32."""

@@ -66,14 +66,19 @@ def face_ids(
     return ids, nearest, second
 
 
-def barycentrics(
-    clip: np.ndarray, face: np.ndarray, row: int, column: int, height: int, width: int
-) -> np.ndarray:
-    """Perspective-correct weights of one face at one pixel center, float64: screen weights over w,
-    normalized."""
-    c = np.asarray(clip, np.float64)[np.asarray(face)]
-    u = (c[:, 0] / c[:, 3] + 1) * width / 2
-    v = (1 - c[:, 1] / c[:, 3]) * height / 2
-    screen = np.linalg.solve(np.stack([u, v, np.ones(3)]), np.array([column + 0.5, row + 0.5, 1.0]))
-    weights = screen / c[:, 3]
-    return weights / weights.sum()
+def fragments(clip: np.ndarray, faces: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Barycentrics [n 3] and NDC depth [n] of the covered pixels of `ids`, in row-major order, float64.
+
+    Screen-space weights by a 3 x 3 solve; divided by w they are perspective-correct; depth is linear on
+    screen.
+    """
+    height, width = ids.shape
+    rows, columns = np.nonzero(ids >= 0)
+    c = np.asarray(clip, np.float64)[np.asarray(faces)[ids[rows, columns]]]
+    u = (c[..., 0] / c[..., 3] + 1) * width / 2
+    v = (1 - c[..., 1] / c[..., 3]) * height / 2
+    centers = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))], -1)
+    screen = np.linalg.solve(np.stack([u, v, np.ones_like(u)], 1), centers[..., None])[..., 0]
+    weights = screen / c[..., 3]
+    depth = (screen * c[..., 2] / c[..., 3]).sum(-1)
+    return weights / weights.sum(-1, keepdims=True), depth

@@ -58,3 +58,16 @@ def on_grid(points_px: np.ndarray, height: int, width: int, depth: float = 0.0) 
     points_px = np.asarray(points_px, np.float64)
     x, y = 2 * points_px[:, 0] / width - 1, 1 - 2 * points_px[:, 1] / height
     return np.stack([x, y, np.full_like(x, depth), np.ones_like(x)], -1).astype(np.float32)
+
+
+MAX_VERTS, MAX_FACES = 2400, 2400
+"""Test meshes are padded to this, so that most tests share one compiled rasterizer."""
+
+
+def padded(clip: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same picture with vertices behind the camera and empty triangles added at the end."""
+    more_verts = np.zeros((MAX_VERTS - len(clip), 4), np.float32)
+    more_faces = np.zeros((MAX_FACES - len(faces), 3), np.int32)
+    return np.concatenate([clip, more_verts]).astype(np.float32), np.concatenate([faces, more_faces]).astype(
+        np.int32
+    )
