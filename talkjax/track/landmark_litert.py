@@ -19,8 +19,8 @@ from talkjax.track.landmark_ops import LIGHT_OPERATORS, run_light
 from talkjax.track.tflite_graph import Graph
 from talkjax.track.tflite_surgery import cut_model
 
-# Two interpreters of one thread each, on halves of a batch, beat one interpreter of two threads: these
-# networks are so small that threads inside an operator mostly wait for each other, badly so on a busy machine.
+# Two interpreters of one thread each, on halves of a batch, beat one interpreter of two threads: in networks
+# this small the threads inside an operator mostly wait for each other, badly so on a busy machine.
 _LANES = 2
 
 Runner = Callable[[np.ndarray], tuple[np.ndarray, ...]]
