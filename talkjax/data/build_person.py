@@ -24,13 +24,13 @@ N_IDENTITY = 6
 IDENTITY_STEP_CM = 0.008
 
 _PAIRED = (
-    "mouthStretch mouthSmile mouthLowerDown mouthUpperUp mouthPress mouthDimple mouthFrown "
-    "browInnerUp browOuterUp browDown eyeBlink eyeSquint eyeWide eyeLookUp eyeLookDown eyeLookIn eyeLookOut "
-    "cheekSquint"
-).split()
+    *("mouthStretch", "mouthSmile", "mouthLowerDown", "mouthUpperUp", "mouthPress", "mouthDimple"),
+    *("mouthFrown", "browInnerUp", "browOuterUp", "browDown", "eyeBlink", "eyeSquint", "eyeWide"),
+    *("eyeLookUp", "eyeLookDown", "eyeLookIn", "eyeLookOut", "cheekSquint"),
+)
 EXPRESSIONS: tuple[str, ...] = (
-    *"jawOpen jawForward mouthClose mouthFunnel mouthPucker mouthRollLower mouthRollUpper".split(),
-    *"mouthShrugLower mouthShrugUpper".split(),
+    *("jawOpen", "jawForward", "mouthClose", "mouthFunnel", "mouthPucker", "mouthRollLower"),
+    *("mouthRollUpper", "mouthShrugLower", "mouthShrugUpper"),
     *(f"{name}_{side}" for name in _PAIRED for side in "LR"),
 )
 """Names are ICT-FaceKit's; L is the person's left."""
@@ -52,7 +52,8 @@ def _read_vertices(path: pathlib.Path) -> np.ndarray:
 
 def _read_mesh(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, dict[str, list[list[tuple[int, int]]]]]:
     """Vertices [v 3] cm, texture coordinates [n 2], and per material its polygons of (vertex, uv) pairs."""
-    verts, uvs, polygons, material = [], [], {}, ""
+    verts, uvs, material = [], [], ""
+    polygons: dict[str, list[list[tuple[int, int]]]] = {}
     for line in path.read_text().splitlines():
         kind, *rest = line.split() or [""]
         if kind == "v":
@@ -62,13 +63,16 @@ def _read_mesh(path: pathlib.Path) -> tuple[np.ndarray, np.ndarray, dict[str, li
         elif kind == "usemtl":
             material = rest[0]
         elif kind == "f":
-            corners = [tuple(int(x) - 1 for x in corner.split("/")[:2]) for corner in rest]
+            pairs = [corner.split("/") for corner in rest]
+            corners = [(int(vertex) - 1, int(uv) - 1) for vertex, uv, *_ in pairs]
             polygons.setdefault(material, []).append(corners)
     return np.array(verts), np.array(uvs), polygons
 
 
-def _lid_margins(verts: np.ndarray, lashes: list[list[tuple[int, int]]], n_face: int) -> dict[str, np.ndarray]:
-    """Face vertices along each lid margin, from the lash cards' roots; keys upper_l, upper_r, lower_l, lower_r.
+def _lid_margins(
+    verts: np.ndarray, lashes: list[list[tuple[int, int]]], n_face: int
+) -> dict[str, np.ndarray]:
+    """Face vertices along each lid margin, from the lash cards' roots: upper_l, upper_r, lower_l, lower_r.
 
     A lash card bends away from the eyeball, so its root is the edge of its strip nearest the face mesh.
     """
@@ -97,7 +101,7 @@ def _lid_margins(verts: np.ndarray, lashes: list[list[tuple[int, int]]], n_face:
 
 
 def _byte_planes(values: np.ndarray) -> np.ndarray:
-    """int16 [...] -> uint8 [2 ...] (zigzag, then low and high bytes): deflate packs it about twice as well."""
+    """int16 [...] -> uint8 [2 ...] (zigzag, low and high bytes): deflate packs it twice as well."""
     zigzag = ((values.astype(np.int32) << 1) ^ (values.astype(np.int32) >> 31)).astype(np.uint16)
     return np.stack([(zigzag & 255).astype(np.uint8), (zigzag >> 8).astype(np.uint8)])
 
@@ -132,10 +136,14 @@ def pack(facekit: pathlib.Path) -> dict[str, np.ndarray]:
         "corner_uv": np.round((uvs[pairs[:, 1]] % 1.0) * 65535).astype(np.uint16),
         "expressions": _byte_planes(np.stack([deltas(name, DELTA_STEP_CM) for name in EXPRESSIONS])),
         "identities": _byte_planes(
-            np.stack([
-                np.round((_read_vertices(folder / f"identity{i:03d}.obj")[kept] - neutral) / IDENTITY_STEP_CM)
-                for i in range(N_IDENTITY)
-            ]).astype(np.int16)
+            np.stack(
+                [
+                    np.round(
+                        (_read_vertices(folder / f"identity{i:03d}.obj")[kept] - neutral) / IDENTITY_STEP_CM
+                    )
+                    for i in range(N_IDENTITY)
+                ]
+            ).astype(np.int16)
         ),
         "steps_cm": np.array([STEP_CM, DELTA_STEP_CM, IDENTITY_STEP_CM]),
         "expression_names": np.array(EXPRESSIONS),
@@ -146,7 +154,9 @@ def pack(facekit: pathlib.Path) -> dict[str, np.ndarray]:
 def main() -> None:
     """Command line: writes embedded/person.npz and copies the model's licence beside it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--facekit", type=pathlib.Path, required=True, help="folder with FaceXModel/ and LICENSE")
+    parser.add_argument(
+        "--facekit", type=pathlib.Path, required=True, help="folder with FaceXModel/ and LICENSE"
+    )
     facekit = parser.parse_args().facekit
     EMBEDDED.mkdir(exist_ok=True)
     np.savez_compressed(EMBEDDED / "person.npz", **pack(facekit))  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """From phonemes with times to the motion of jaw, lips and tongue, by dominance functions.
 
-Each phoneme has a target for every articulator and a dominance that rises before it, holds, and falls after it;
-what is seen is the dominance-weighted mean of the targets (Cohen and Massaro, "Modeling coarticulation in
+Each phoneme has a target for every articulator and a dominance that rises before it, holds, and falls after
+it; what is seen is the dominance-weighted mean of the targets (Cohen and Massaro, "Modeling coarticulation in
 synthetic visual speech", 1993). A closure dominates strongly and briefly, a vowel weakly and long.
 Phonemes are flite's (CMU set, lower case, `pau` for silence).
 """
@@ -90,12 +90,13 @@ def articulate(phones: Sequence[tuple[str, float]], times: np.ndarray) -> np.nda
     total = np.zeros((len(times), len(CHANNELS)))
     weight = np.full((len(times), len(CHANNELS)), 1e-9)
     start = 0.0
-    for phone, end in phones:
+    for k, (phone, end) in enumerate(phones):
         target, dominance = target_and_dominance(phone)
         duration = max(end - start, 0.01)
         brief = phone in BILABIALS or phone in LABIODENTALS
         lead, trail = (_CLOSURE_LEAD, _CLOSURE_TRAIL) if brief else (_LEAD, _TRAIL)
-        onset, offset = start + 0.2 * duration, end - 0.3 * duration
+        onset = start + 0.2 * duration if k > 0 else -np.inf
+        offset = end - 0.3 * duration if k < len(phones) - 1 else np.inf
         away = np.maximum((onset - times) / lead, (times - offset) / trail)
         shape = np.exp(-(np.clip(away, 0.0, 30.0) ** 1.2)) * min(1.0, 0.35 + duration / 0.08)
         total += shape[:, None] * dominance * target

@@ -68,15 +68,20 @@ def make_shirt(mesh: PersonMesh, noise: SpaceNoise, rows: int = 56, columns: int
     sine, cosine = np.sin(azimuth), np.cos(azimuth)
     neck = _neck_radius(mesh, azimuth)
     knots, heights = [], []
-    for outward, above, v in ((0.05, -0.5, 0.0), (0.30, 0.55, 0.012), (0.65, 0.35, 0.03), (0.85, -0.9, 0.075)):
+    for outward, above, share in (
+        (0.05, -0.5, 0.0),
+        (0.30, 0.55, 0.012),
+        (0.65, 0.35, 0.03),
+        (0.85, -0.9, 0.075),
+    ):
         x, z = (neck + outward) * sine, (neck + outward) * cosine + _NECK_AXIS_Z
         knots.append(np.stack([x, _COLLAR_HEIGHT + above - _COLLAR_SLOPE * z, z], -1))
-        heights.append(v)
-    for half_width, half_depth, height, slope, v in _RINGS:
+        heights.append(share)
+    for half_width, half_depth, height, slope, share in _RINGS:
         x = half_width * np.sign(sine) * np.abs(sine) ** 0.85
         z = half_depth * np.sign(cosine) * np.abs(cosine) ** 0.85 + _NECK_AXIS_Z
         knots.append(np.stack([x, height - slope * z, z], -1))
-        heights.append(v)
+        heights.append(share)
     v = np.concatenate([np.linspace(0, 0.09, 16, endpoint=False), np.linspace(0.09, 1, rows - 16)])
     points = PchipInterpolator(heights, np.stack(knots), axis=0)(v)  # [rows columns+1 3]
     verts = points.reshape(-1, 3)

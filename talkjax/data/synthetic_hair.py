@@ -1,7 +1,7 @@
-"""Hair, brows and lashes as thin tapered ribbons along curved strands. Built once per person in numpy, model space.
+"""Hair, brows and lashes as thin tapered ribbons along curved strands, built once per person in numpy.
 
-Each strand hangs on a face vertex (`anchor`): brows and lashes follow the skin's motion; scalp hair sits where the
-skin does not move. Lengths in centimetres inside, decimetres in `Strands`.
+Each strand hangs on a face vertex (`anchor`): brows and lashes follow the skin's motion; scalp hair sits
+where the skin does not move. Model space. Lengths in centimetres inside, decimetres in `Strands`.
 """
 
 from __future__ import annotations
@@ -116,7 +116,9 @@ def grow_hair(
     )
 
 
-def _clump(points: np.ndarray, rng: np.random.Generator, per_clump: int = 22, pull: float = 0.55) -> np.ndarray:
+def _clump(
+    points: np.ndarray, rng: np.random.Generator, per_clump: int = 22, pull: float = 0.55
+) -> np.ndarray:
     """Draws the tips of neighbouring strands together around guide strands."""
     guides = rng.choice(len(points), max(1, len(points) // per_clump), replace=False)
     nearest = guides[cKDTree(points[guides, 0]).query(points[:, 0])[1]]
@@ -125,7 +127,11 @@ def _clump(points: np.ndarray, rng: np.random.Generator, per_clump: int = 22, pu
 
 
 def _strand_colors(look: Look, n: int, k: int, rng: np.random.Generator, root_shade: float) -> np.ndarray:
-    color = linear_from_srgb(look.hair) * rng.lognormal(0, 0.22, (n, 1)) * (1 + 0.06 * rng.standard_normal((n, 3)))
+    color = (
+        linear_from_srgb(look.hair)
+        * rng.lognormal(0, 0.22, (n, 1))
+        * (1 + 0.06 * rng.standard_normal((n, 3)))
+    )
     along = root_shade + (1 - root_shade) * np.linspace(0, 1, k) ** 0.7
     return np.clip(color[:, None] * along[None, :, None], 0.002, 1)
 
@@ -161,7 +167,9 @@ def grow_brows(
         along * tangent[:, None] + normal[:, None] * (0.02 + 0.16 * along * (1.2 - along))
     )
     points = points + (length[:, None] * bend)[:, None] * along**2 + normal[:, None] * 0.02
-    half_width = np.broadcast_to(0.019 * np.sqrt(1.03 - along[..., 0]), (n, k)) * rng.uniform(0.7, 1.2, (n, 1))
+    half_width = np.broadcast_to(0.019 * np.sqrt(1.03 - along[..., 0]), (n, k)) * rng.uniform(
+        0.7, 1.2, (n, 1)
+    )
     albedo = _strand_colors(look, n, k, rng, root_shade=0.8) * 0.9
     return Strands(
         points * DM_PER_CM, half_width * DM_PER_CM, anchor, normal, albedo, np.zeros((n, 2)), np.full(n, 0.35)
@@ -183,7 +191,9 @@ def grow_lashes(
             center = EYE_CENTER / DM_PER_CM * (sign, 1, 1)
             out = _unit((root - center) * (1.1, 0.25, 1.0)) + 0.10 * rng.standard_normal((n, 3))
             out[:, 0] += sign * 0.35 * (t - 0.35)
-            length = longest * np.sin(np.pi * np.clip(0.18 + 0.72 * t, 0, 1)) ** 0.7 * rng.uniform(0.75, 1.1, n)
+            length = (
+                longest * np.sin(np.pi * np.clip(0.18 + 0.72 * t, 0, 1)) ** 0.7 * rng.uniform(0.75, 1.1, n)
+            )
             s = np.linspace(0, 1, k)[None, :, None]
             curve = s * out[:, None] + rise * (s**1.7) * np.array([0, 0.75, 0]) - (0, 0.10 * rise, 0) * s
             points = root[:, None] + length[:, None, None] * curve

@@ -7,7 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from talkjax.face.lighting import sh_basis
 from talkjax.raster.rasterize import rasterize
@@ -67,9 +67,9 @@ def bake_exposure(
     blocker_verts: np.ndarray,
     blocker_faces: np.ndarray,
     *,
-    n_directions: int = 64,
-    size: int = 384,
-    extent: float = 2.6,
+    n_directions: int = 48,
+    size: int = 288,
+    extent: float = 1.7,
     bias: float = 0.012,
 ) -> np.ndarray:
     """Share of the scene's light that reaches each point past the blockers, [n] in [0, 1].
@@ -83,7 +83,7 @@ def bake_exposure(
     topology = Topology.from_faces(blocker_faces, len(blocker_verts))
 
     @jax.jit
-    def seen(view: Float[Array, "3 3"], points: Float[Array, "n 3"], verts: Float[Array, "v 3"]) -> Array:
+    def seen(view: Array, points: Array, verts: Array, topology: Topology) -> Array:
         def clip(p: Array) -> Array:
             turned = p @ view.T
             xy, depth = turned[:, :2] / extent, -turned[:, 2:] / 8.0
@@ -103,6 +103,6 @@ def bake_exposure(
         share = weight[k] * cosine[:, k]
         total += share
         if share.any():
-            visible = seen(jnp.asarray(_view(direction), jnp.float32), lifted, verts)
+            visible = seen(jnp.asarray(_view(direction), jnp.float32), lifted, verts, topology)
             reached += share * np.asarray(visible)
     return reached / np.maximum(total, 1e-9)

@@ -1,7 +1,7 @@
 """The synthetic person's geometry: the embedded face model, read and sorted into parts.
 
-Model space is that of ICT-FaceKit scaled to decimetres (1 unit = 10 cm): x to the person's left, y up, z out of
-the face, origin between the ears. Source and licence: embedded/README.md.
+Model space is that of ICT-FaceKit scaled to decimetres (1 unit = 10 cm): x to the person's left, y up,
+z out of the face, origin between the ears. Source and licence: embedded/README.md.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ EMBEDDED = pathlib.Path(__file__).resolve().parent / "embedded"
 DM_PER_CM = 0.1
 
 FACE, BACK, GUMS, TEETH, EYE_LEFT, EYE_RIGHT = range(6)
-"""Materials of the packed mesh; BACK is scalp, neck and shoulders, and also the mouth cavity and eye sockets."""
+"""Materials of the packed mesh; BACK is scalp, neck, shoulders, mouth cavity and eye sockets."""
 
-INNER_LIP_TOP, INNER_LIP_BOTTOM = "inner_lip_top", "inner_lip_bottom"
 EYE_CENTER = np.array([0.3116, 0.3602, 0.7982])
 """Centre of the left eyeball, dm (the right one is mirrored)."""
 EYE_RADIUS = 0.150
@@ -98,7 +97,7 @@ def load_person(identity: np.ndarray | None = None) -> PersonMesh:
 
 
 def vertex_normals(verts: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Area-weighted unit normals [v 3] (numpy; for set-up, where the jitted one would be compiled for nothing)."""
+    """Area-weighted unit normals [v 3] in numpy: for set-up, where compiling would cost more."""
     cross = np.cross(verts[faces[:, 1]] - verts[faces[:, 0]], verts[faces[:, 2]] - verts[faces[:, 0]])
     normals = np.zeros_like(verts)
     for corner in range(3):

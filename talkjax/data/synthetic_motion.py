@@ -1,4 +1,4 @@
-"""How the synthetic person moves: speech on the face, head, shoulders, gaze and blinks. numpy, from a seed."""
+"""How the synthetic person moves: speech on the face, head, shoulders, gaze, blinks; from a seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOOKED_AT = np.array((0.0, 0.22, 10.0))  # just above the lens
 
 @dataclasses.dataclass(frozen=True)
 class Motion:
-    """Everything that moves, per frame [t]; angles in radians, lengths in dm, conventions of `talkjax.types`."""
+    """Everything that moves, per frame [t]; radians, dm, conventions of `talkjax.types`."""
 
     channels: np.ndarray  # [t 7] articulators (coarticulation.CHANNELS)
     exp_weights: np.ndarray  # [t e]
@@ -82,14 +82,17 @@ def _speaking(times: np.ndarray, phones: Sequence[tuple[str, float]]) -> np.ndar
     return active
 
 
-def _blinks(rng: np.random.Generator, times: np.ndarray, phones: Sequence[tuple[str, float]]) -> tuple[np.ndarray, np.ndarray]:
+def _blinks(
+    rng: np.random.Generator, times: np.ndarray, phones: Sequence[tuple[str, float]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Start times (about 17 a minute, drawn to pauses) and closure: 70 ms down, 40 ms shut, 190 ms up."""
     pauses, start = [], 0.0
     for phone, end in phones:
         if phone == "pau" and end - start > 0.12:
             pauses.append(start)
         start = end
-    at, begun = 0.9 + rng.uniform(0, 0.8), []
+    begun: list[float] = []
+    at = 0.9 + rng.uniform(0, 0.8)
     while at < times[-1] - 0.35:
         near = [p for p in pauses if abs(p - at) < 0.7 and (not begun or p - begun[-1] > 1.2)]
         at = near[0] + rng.uniform(0.0, 0.1) if near and rng.uniform() < 0.7 else at
@@ -113,7 +116,9 @@ def _head(
     degrees = slow * (1.5, 3.2, 1.3) + quick * (0.45, 0.6, 0.35)
     degrees *= lively[:, None]
     accents = [
-        (t + rng.normal(0, 0.03), s * rng.uniform(1.0, 4.2)) for t, s in stresses(phones) if rng.uniform() < 0.65
+        (t + rng.normal(0, 0.03), s * rng.uniform(1.0, 4.2))
+        for t, s in stresses(phones)
+        if rng.uniform() < 0.65
     ]
     degrees[:, 0] += _bumps(times, accents, 0.14, 0.26) - 0.9
     tilts = [(t, rng.normal(0, 1.6)) for t, _ in accents]
@@ -121,7 +126,9 @@ def _head(
     degrees[:, 1] += _bumps(times, [(t, rng.normal(0, 2.0)) for t, _ in accents], 0.3, 0.6)
     head_euler = np.radians(np.clip(degrees, -14, 14))
     breath = 0.006 * np.sin(2 * np.pi * 0.27 * times + rng.uniform(0, 6))
-    sway = _wander(rng, n, fps, 1.1, 3) * (0.020, 0.008, 0.025) + np.stack([0 * breath, breath, 0.4 * breath], -1)
+    sway = _wander(rng, n, fps, 1.1, 3) * (0.020, 0.008, 0.025) + np.stack(
+        [0 * breath, breath, 0.4 * breath], -1
+    )
     followed = gaussian_filter1d(head_euler, 0.25 * fps, axis=0) * (0.12, 0.10, 0.15)
     shoulders_euler = followed + np.radians(_wander(rng, n, fps, 1.2, 3) * (0.3, 0.5, 0.3))
     pivot_moved = NECK_PIVOT - np.einsum("tij,j->ti", rotation_matrix(head_euler), NECK_PIVOT)
@@ -160,7 +167,7 @@ def _face_weights(mesh: PersonMesh, named: dict[str, np.ndarray], n: int) -> np.
 
 
 def lip_gap(mesh: PersonMesh, exp_weights: np.ndarray) -> np.ndarray:
-    """[t] height of the opening between the lips on the midline, dm, front view; negative where they overlap."""
+    """[t] height of the opening between the lips at the midline, dm, from the front; < 0: overlap."""
     ids = np.array(UPPER_INNER_LIP + LOWER_INNER_LIP)
     height = mesh.verts[ids, 1] + exp_weights @ mesh.expressions[:, ids, 1]
     n = len(UPPER_INNER_LIP)
@@ -168,7 +175,7 @@ def lip_gap(mesh: PersonMesh, exp_weights: np.ndarray) -> np.ndarray:
 
 
 def speech_weights(mesh: PersonMesh, channels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """[t 7] articulators -> [t e] expression weights; lips that should be closed are closed to a hair's breadth."""
+    """[t 7] articulators -> [t e] expression weights; lips that should be closed are closed."""
     jaw, part, spread, rounding, close, tuck, _ = channels.T
     shut = smoothstep(close, 0.12, 0.80)
     free = 1 - shut
@@ -199,7 +206,9 @@ def speech_weights(mesh: PersonMesh, channels: np.ndarray, rng: np.random.Genera
     return weights
 
 
-def make_motion(mesh: PersonMesh, phones: Sequence[tuple[str, float]], n: int, fps: float, seed: int) -> Motion:
+def make_motion(
+    mesh: PersonMesh, phones: Sequence[tuple[str, float]], n: int, fps: float, seed: int
+) -> Motion:
     """Motion of n frames that speak `phones` (phoneme, end time); frame k shows time (k + .5) / fps."""
     rng = np.random.default_rng((seed, 23))
     times = (np.arange(n) + 0.5) / fps

@@ -32,7 +32,7 @@ def srgb_from_linear(color: np.ndarray) -> np.ndarray:
 
 
 class SpaceNoise:
-    """Band-limited random fields over space: value noise on periodic lattices, about zero mean and unit std."""
+    """Band-limited random fields over space: value noise on a periodic lattice, mean 0, std about 1."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._lattice = rng.standard_normal((_LATTICE,) * 3).astype(np.float32)
@@ -45,7 +45,9 @@ class SpaceNoise:
         values = map_coordinates(self._lattice, (flat % _LATTICE).T, order=1, mode="grid-wrap")
         return 1.6 * values.reshape(points.shape[:-1])
 
-    def fractal(self, points: np.ndarray, wavelength: float, octaves: int = 4, gain: float = 0.55) -> np.ndarray:
+    def fractal(
+        self, points: np.ndarray, wavelength: float, octaves: int = 4, gain: float = 0.55
+    ) -> np.ndarray:
         """Sum of octaves from `wavelength` down by halves, normalized to about unit std."""
         total = np.zeros(points.shape[:-1])
         for octave in range(octaves):

@@ -1,7 +1,7 @@
 """Paints the synthetic person: skin, lips, brows' ground, eyes and fabric, all procedural.
 
-Colours are decided as functions of the position on the neutral head (cm here: the numbers are easy to check on
-a ruler), so a texel and a vertex at the same place agree. Everything is linear light unless it says sRGB.
+Colours are decided as functions of the position on the neutral head (cm here: easy to check with a ruler), so a
+texel and a vertex at the same place agree. Everything is linear light unless it says sRGB.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from talkjax.data.synthetic_mesh import DM_PER_CM, FACE, PersonMesh
-from talkjax.data.synthetic_noise import SpaceNoise, bump, linear_from_srgb, smoothstep, srgb_from_linear
+from talkjax.data.synthetic_noise import SpaceNoise, bump, linear_from_srgb, smoothstep
 from talkjax.raster.interpolate import interpolate
 from talkjax.raster.rasterize import rasterize
 from talkjax.raster.topology import Topology
@@ -58,9 +58,30 @@ class Look:
 
 LOOKS = (
     Look(),
-    Look((0.84, 0.66, 0.57), (0.72, 0.42, 0.41), (0.45, 0.30, 0.17), (0.30, 0.36, 0.24), (0.40, 0.22, 0.22), 0.2),
-    Look((0.62, 0.43, 0.33), (0.52, 0.30, 0.29), (0.09, 0.07, 0.06), (0.26, 0.16, 0.10), (0.55, 0.52, 0.45), 0.4),
-    Look((0.44, 0.29, 0.22), (0.38, 0.21, 0.20), (0.05, 0.045, 0.04), (0.20, 0.12, 0.08), (0.30, 0.38, 0.30), 0.3),
+    Look(
+        (0.84, 0.66, 0.57),
+        (0.72, 0.42, 0.41),
+        (0.45, 0.30, 0.17),
+        (0.30, 0.36, 0.24),
+        (0.40, 0.22, 0.22),
+        0.2,
+    ),
+    Look(
+        (0.62, 0.43, 0.33),
+        (0.52, 0.30, 0.29),
+        (0.09, 0.07, 0.06),
+        (0.26, 0.16, 0.10),
+        (0.55, 0.52, 0.45),
+        0.4,
+    ),
+    Look(
+        (0.44, 0.29, 0.22),
+        (0.38, 0.21, 0.20),
+        (0.05, 0.045, 0.04),
+        (0.20, 0.12, 0.08),
+        (0.30, 0.38, 0.30),
+        0.3,
+    ),
 )
 
 
@@ -68,7 +89,11 @@ def hair_mask(points_cm: np.ndarray, softness: float = 0.5) -> np.ndarray:
     """1 where scalp hair grows, 0 on skin, blended over `softness` cm of height."""
     azimuth = np.degrees(np.abs(np.arctan2(points_cm[..., 0], points_cm[..., 2] + 1.0)))
     line = np.interp(azimuth, HAIRLINE_DEGREES, HAIRLINE_HEIGHT)
-    ear = (np.abs(points_cm[..., 0]) > 7.3) & (points_cm[..., 1] < 5.2) & (np.abs(points_cm[..., 2] + 0.6) < 2.2)
+    ear = (
+        (np.abs(points_cm[..., 0]) > 7.3)
+        & (points_cm[..., 1] < 5.2)
+        & (np.abs(points_cm[..., 2] + 0.6) < 2.2)
+    )
     return smoothstep(points_cm[..., 1] - line, -softness, softness) * ~ear
 
 
@@ -88,7 +113,8 @@ def _sample_decal(decal: np.ndarray, points_cm: np.ndarray, per_cm: int = 50) ->
     x = ((points_cm[..., 0] + 10) * per_cm).astype(np.float32).reshape(-1, 1)
     y = ((10 - points_cm[..., 1]) * per_cm).astype(np.float32).reshape(-1, 1)
     values = [
-        cv2.remap(decal, x[i : i + 30000], y[i : i + 30000], cv2.INTER_LINEAR) for i in range(0, len(x), 30000)
+        cv2.remap(decal, x[i : i + 30000], y[i : i + 30000], cv2.INTER_LINEAR)
+        for i in range(0, len(x), 30000)
     ]
     return np.concatenate(values).reshape(shape) * (points_cm[..., 2] > 3.0)
 
@@ -124,10 +150,12 @@ class SkinPainter:
         jaw = smoothstep(p[..., 1] + 0.55 * x, 0.6, -1.2) * smoothstep(p[..., 1], -13.5, -9.5)
         cheeks = smoothstep(x, 5.6, 7.0) * smoothstep(p[..., 1], 2.0, 0.0) * smoothstep(p[..., 1], -13, -9.5)
         upper_lip = smoothstep(p[..., 1], -1.35, -1.9) * smoothstep(x, 3.3, 2.4)
-        return np.clip(np.maximum(np.maximum(jaw, 0.8 * cheeks), upper_lip), 0, 1) * smoothstep(p[..., 2], 0.5, 2.5)
+        return np.clip(np.maximum(np.maximum(jaw, 0.8 * cheeks), upper_lip), 0, 1) * smoothstep(
+            p[..., 2], 0.5, 2.5
+        )
 
     def paint(self, points: np.ndarray, fine: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Positions [..., 3] dm -> (albedo [..., 3] linear, shine [...] 0..1); `fine` adds pores and hairs."""
+        """Positions [..., 3] dm -> (albedo [..., 3] linear, shine [...] 0..1); `fine` adds pores."""
         p = points / DM_PER_CM
         noise, look = self._noise, self._look
         skin = linear_from_srgb(look.skin)
@@ -144,7 +172,9 @@ class SkinPainter:
         albedo = albedo * (1 - crease[..., None] * np.array([0.16, 0.22, 0.24]))
         albedo = albedo * (1 + 0.05 * bump(p, (0.0, 7.5, 11.0), (4.5, 2.5, 4.0)))[..., None]
         shine = 0.55 + 0.45 * np.clip(
-            bump(p, (0.0, 2.0, 12.0), (1.1, 4.5, 3.0)) + 0.7 * bump(p, (0.0, 7.5, 11.5), (3.5, 2.2, 3.0)), 0, 1
+            bump(p, (0.0, 2.0, 12.0), (1.1, 4.5, 3.0)) + 0.7 * bump(p, (0.0, 7.5, 11.5), (3.5, 2.2, 3.0)),
+            0,
+            1,
         )
         albedo, shine = self._paint_hair_ground(p, albedo, shine, fine)
         albedo, shine = self._paint_lips(p, albedo, shine, fine)
@@ -214,11 +244,12 @@ def paint_face(mesh: PersonMesh, painter: SkinPainter, size: int = 1024) -> np.n
     topology = Topology.from_faces(faces.reshape(-1, 3).astype(np.int32), len(corners))
 
     @jax.jit
-    def positions(points: jax.Array) -> tuple[jax.Array, jax.Array]:
-        fragments = rasterize(jnp.asarray(clip, jnp.float32), topology, size, size)
+    def positions(clip: jax.Array, points: jax.Array, topology: Topology) -> tuple[jax.Array, jax.Array]:
+        fragments = rasterize(clip, topology, size, size)
         return interpolate(points, fragments, topology), fragments.face_id >= 0
 
-    points, covered = positions(jnp.asarray(mesh.verts[mesh.corner_vert[corners]], jnp.float32))
+    at = jnp.asarray(mesh.verts[mesh.corner_vert[corners]], jnp.float32)
+    points, covered = positions(jnp.asarray(clip, jnp.float32), at, topology)
     covered = np.asarray(covered)
     albedo, shine = painter.paint(np.asarray(points, np.float64)[covered])
     texture = np.zeros((size, size, 4), np.float32)
@@ -251,7 +282,9 @@ def paint_eye(look: Look, noise: SpaceNoise, size: int = 256) -> np.ndarray:
     warm = smoothstep(depth, 0.45, 0.05)[..., None] * 0.45
     iris = iris * (1 - warm) + warm * linear_from_srgb((0.42, 0.29, 0.15)) * (0.9 + 0.25 * streaks)[..., None]
     iris = iris * (1 - 0.75 * smoothstep(depth, 0.72, 1.0))[..., None]  # limbal ring
-    iris = iris * (1 + 0.45 * np.clip(y / iris_edge, -1, 1))[..., None]  # light enters from above, lands below
+    iris = (
+        iris * (1 + 0.45 * np.clip(y / iris_edge, -1, 1))[..., None]
+    )  # light enters from above, lands below
     sclera = np.broadcast_to(linear_from_srgb((0.86, 0.835, 0.81)), iris.shape).copy()
     points = np.stack([x, y, 0 * x], -1)
     veins = np.exp(-((noise.fractal(points, 0.30, 3) / 0.10) ** 2)) * smoothstep(radius, 0.45, 0.95)
@@ -274,58 +307,3 @@ def paint_fabric(look: Look, noise: SpaceNoise, rows: int, columns: int) -> np.n
     shade *= 1 - 0.45 * np.exp(-(((v - 0.073) / 0.006) ** 2))  # seam under the collar band
     albedo = linear_from_srgb(look.shirt) * shade[..., None]
     return np.concatenate([np.clip(albedo, 0, 1), np.full((rows, columns, 1), 0.05)], -1).astype(np.float32)
-
-
-def paint_room(width: int, height: int, rng: np.random.Generator) -> np.ndarray:
-    """Background [height width 3] linear: a wall, a window's glow, shelves with books and a plant, out of focus."""
-    scale = height / 480
-    noise = SpaceNoise(rng)
-    y, x = np.mgrid[0:height, 0:width] / height
-    points = np.stack([x, y], -1)
-    wall = linear_from_srgb((0.60, 0.585, 0.55)) * (1.05 - 0.45 * x / x.max() - 0.15 * y)[..., None]
-    wall = wall * (1 + 0.035 * noise.fractal(points, 0.25, 5))[..., None]
-    image = srgb_from_linear(wall).astype(np.float32)
-    right = width - int(165 * scale)
-    for shelf in range(4):
-        top, bottom = int((-60 + 130 * shelf) * scale), int((58 + 130 * shelf) * scale)
-        cv2.rectangle(image, (right, top), (width, bottom), (0.17, 0.13, 0.10), -1)
-        left = right + int(4 * scale)
-        while left < width:
-            wide, tall = int(rng.uniform(8, 21) * scale), int(rng.uniform(70, 108) * scale)
-            hue, value = rng.uniform(0, 1), rng.uniform(0.18, 0.55)
-            color = value * (0.72 + 0.28 * np.cos(2 * np.pi * (hue + np.array([0.0, 0.38, 0.62]))))
-            if rng.uniform() > 0.12:
-                cv2.rectangle(image, (left, bottom - tall), (left + wide - 2, bottom), color.tolist(), -1)
-                band = bottom - int(tall * rng.uniform(0.6, 0.85))
-                cv2.rectangle(
-                    image, (left, band), (left + wide - 2, band + int(7 * scale)), (color * 1.3 + 0.1).tolist(), -1
-                )
-            left += wide
-        cv2.rectangle(image, (right, bottom), (width, bottom + int(12 * scale)), (0.36, 0.27, 0.19), -1)
-    frame = np.array([[8, 40], [128, 52], [128, 270], [8, 282]]) * scale
-    cv2.fillPoly(image, [frame.astype(np.int32)], (0.30, 0.28, 0.25), cv2.LINE_AA)
-    inner = np.array([[19, 54], [117, 64], [117, 258], [19, 268]]) * scale
-    cv2.fillPoly(image, [inner.astype(np.int32)], (0.72, 0.66, 0.52), cv2.LINE_AA)
-    for _ in range(26):  # an abstract picture in the frame
-        center = (int(rng.uniform(25, 112) * scale), int(rng.uniform(68, 250) * scale))
-        axes = (int(rng.uniform(4, 20) * scale), int(rng.uniform(8, 40) * scale))
-        color = rng.uniform(0.15, 0.75) * rng.uniform(0.5, 1.0, 3)
-        cv2.ellipse(image, center, axes, rng.uniform(0, 180), 0, 360, color.tolist(), -1, cv2.LINE_AA)
-    for _ in range(60):  # leaves
-        base = np.array([70 + rng.normal(0, 12), 470.0]) * scale
-        tip = base + np.array([rng.normal(0, 55), -rng.uniform(40, 150)]) * scale
-        color = np.array([0.16, 0.30, 0.13]) * rng.uniform(0.6, 1.5)
-        middle, along = (base + tip) / 2, tip - base
-        cv2.ellipse(
-            image,
-            tuple(int(c) for c in middle),
-            (int(np.hypot(*along) / 2), int(7 * scale)),
-            np.degrees(np.arctan2(along[1], along[0])),
-            0,
-            360,
-            color.tolist(),
-            -1,
-            cv2.LINE_AA,
-        )
-    image = cv2.GaussianBlur(np.clip(image, 0, 1), (0, 0), 2.6 * scale)
-    return linear_from_srgb(image).astype(np.float32)

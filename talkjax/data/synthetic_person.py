@@ -2,8 +2,8 @@
 
     truth = synthesize_clip("person.mp4", seed=0, seconds=18.0)
 
-No real person: a generic head (ICT-FaceKit, MIT), procedural paint, hair, clothes, room and motion, and a voice
-made by a free speech synthesizer. The same seed gives the same frames on the same machine.
+No real person: a generic head (ICT-FaceKit, MIT), procedural paint, hair, clothes, room and motion, and a
+voice made by a free speech synthesizer. The same seed gives the same frames on the same machine.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import numpy as np
 from talkjax.data.coarticulation import CHANNELS
 from talkjax.data.synthetic_mesh import PersonMesh
 from talkjax.data.synthetic_motion import Motion, lip_gap, make_motion
-from talkjax.data.synthetic_paint import paint_room
 from talkjax.data.synthetic_render import FrameState, render_frame
+from talkjax.data.synthetic_room import paint_room
 from talkjax.data.synthetic_scene import MOUTH_CORNERS, OUTER_EYE_CORNERS, Person, make_person
 from talkjax.data.synthetic_voice import SAMPLE_RATE, Voice, fit_voice, load_voice
 from talkjax.errors import InputError
@@ -45,8 +45,8 @@ class SyntheticTruth:
       exp_weights: [t e] weights of ICT-FaceKit's expression shapes, named by `exp_names`.
       lip_opening: [t] distance between the lips over the distance of the outer eye corners (3D, no pose).
       lip_width: [t] distance of the mouth corners over the same.
-      pose: [t 6] pitch, yaw, roll (radians) and translation (dm), `types.Pose` conventions, of the face model's
-        own origin between the ears, seen by `face.camera.clip_camera(*size)`.
+      pose: [t 6] pitch, yaw, roll (radians) and translation (dm), `types.Pose` conventions, of the face
+        model's own origin between the ears, seen by `face.camera.clip_camera(*size)`.
       gaze: [t 2] pitch (down) and yaw (image right) of the eyes in the head, radians.
       blink: [t] 0 open .. 1 closed; blink_times: seconds at which the lids start to close.
       wav: float32 [n], 16 kHz.
@@ -93,7 +93,9 @@ def synthesize_clip(
     """
     width, height = size
     if min(size) < 64 or width % 2 or height % 2:
-        raise InputError(f"clip of {width} x {height} pixels", expected="even sides of at least 64", code="bad_size")
+        raise InputError(
+            f"clip of {width} x {height} pixels", expected="even sides of at least 64", code="bad_size"
+        )
     n = round(seconds * fps)
     if n < 1:
         raise InputError(f"clip of {seconds} s", expected="at least one frame", code="bad_length")

@@ -1,4 +1,4 @@
-"""Draws one frame of the synthetic person: deform, light per vertex, rasterize twice as fine, shade, compose."""
+"""Draws one frame of the synthetic person: deform, light vertices, rasterize finely, shade, compose."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from jaxtyping import Array, Float, UInt8
 
 from talkjax.data.synthetic_light import KEY_DIRECTION
 from talkjax.data.synthetic_mesh import EYE_CENTER
-from talkjax.data.synthetic_scene import ATLAS_HEIGHT, ATLAS_WIDTH, EYE_LEFT_TOP, EYE_TEXELS, Scene, glint_discs, place_uv
-from talkjax.data.synthetic_scene import GLINT_DIRECTION as GLINT_DIRECTION
-from talkjax.data.synthetic_scene import WHITE_LEFT_TOP
+from talkjax.data.synthetic_scene import (
+    ATLAS_HEIGHT,
+    ATLAS_WIDTH,
+    EYE_LEFT_TOP,
+    EYE_TEXELS,
+    WHITE_LEFT_TOP,
+    Scene,
+    glint_discs,
+    place_uv,
+)
 from talkjax.face.camera import clip_camera
 from talkjax.face.lighting import sh_basis
 from talkjax.face.model import vertex_normals
@@ -35,8 +42,11 @@ _TONGUE_RAISE = (0.0, 0.085, 0.03)  # dm at the tip
 
 @struct.dataclass
 class FrameState:
-    """What moves: expression weights, poses of head and shoulders, gaze (pitch down, yaw to image right; radians),
-    blink of the left and right eye, raised tongue 0..1, free distance between the lips (dm)."""
+    """What moves.
+
+    exp_weights; poses of head and shoulders; gaze (pitch down, yaw to image right; radians); blink of the
+    left and right eye 0..1; raised tongue 0..1; free distance between the lips, dm.
+    """
 
     exp_weights: Float[Array, "*b e"]
     head: Pose
@@ -50,7 +60,9 @@ class FrameState:
 def _deform(scene: Scene, state: FrameState) -> Float[Array, "v 3"]:
     moved = einsum("e,env->nv", state.exp_weights, scene.expressions)
     verts = jnp.asarray(scene.verts).at[: moved.shape[0]].add(moved)
-    lifted = state.tongue * jnp.array(_TONGUE_RAISE) + (1 - state.tongue) * state.lip_gap * jnp.array(_TONGUE_REST)
+    lifted = state.tongue * jnp.array(_TONGUE_RAISE) + (1 - state.tongue) * state.lip_gap * jnp.array(
+        _TONGUE_REST
+    )
     return verts + scene.tongue[:, None] * lifted
 
 
@@ -58,7 +70,9 @@ def _turn(normals: Float[Array, "n 3"], pose: Pose) -> Float[Array, "n 3"]:
     return einsum("ni,ji->nj", normals, rotation(pose.euler))
 
 
-def _shine(normals: Float[Array, "n 3"], view: Float[Array, "n 3"], exposure: Float[Array, "n"]) -> Float[Array, "n"]:
+def _shine(
+    normals: Float[Array, "n 3"], view: Float[Array, "n 3"], exposure: Float[Array, "n"]
+) -> Float[Array, "n"]:
     """Highlights of the key light (two lobes, as on skin) and a faint rim of sky at grazing angles."""
     half = normalize(view + jnp.asarray(KEY_DIRECTION, jnp.float32))
     facing = jnp.maximum(jnp.sum(normals * half, -1), 0.0)
@@ -71,7 +85,7 @@ def _view_direction(points: Float[Array, "n 3"], distance: Float[Array, ""]) -> 
 
 
 def _draw_mesh(scene: Scene, state: FrameState, distance: Array) -> tuple[Array, Array, Array]:
-    """Corners: camera-space points, attributes [c 6] (light rgb, uv, shine), and the displaced model verts."""
+    """Corners: camera-space points, attributes [c 6] (light rgb, uv, shine), displaced model verts."""
     verts = _deform(scene, state)
     normals = vertex_normals(verts, scene.skin_faces)
     share = scene.head_share[:, None]
@@ -132,11 +146,13 @@ def _draw_strands(scene: Scene, state: FrameState, verts: Array, distance: Array
     )
     s, k, _ = turned.shape
     points = apply_pose((root + turned + moved[:, None]).reshape(-1, 3), state.head).reshape(s, k, 3)
-    ahead = jnp.concatenate([points[:, 1:], points[:, -1:]], 1) - jnp.concatenate([points[:, :1], points[:, :-1]], 1)
+    ahead = jnp.concatenate([points[:, 1:], points[:, -1:]], 1) - jnp.concatenate(
+        [points[:, :1], points[:, :-1]], 1
+    )
     tangent = normalize(ahead)
     view = _view_direction(points, distance)
     across = normalize(jnp.cross(tangent, view)) * scene.strand_half_width[..., None]
-    normal = normalize(_turn(scene.strand_normal, state.head)[:, None] - 0.0 * tangent)
+    normal = _turn(scene.strand_normal, state.head)[:, None]
     light = jnp.maximum(sh_basis(normal) @ scene.sh_light.T, 0.02)
     key = jnp.asarray(KEY_DIRECTION, jnp.float32)
     half = normalize(view + key)
@@ -166,8 +182,8 @@ def _tone(linear: Float[Array, "*b 3"]) -> Float[Array, "*b 3"]:
     return jnp.where(x <= 0.0031308, 12.92 * x, 1.055 * jnp.maximum(x, 0.0031308) ** (1 / 2.4) - 0.055)
 
 
-# Three programs, not one: in one, XLA on CPU fuses the texture's address arithmetic into every channel of every
-# later use (300 ms a frame instead of 30).
+# Three programs, not one: in one, XLA on CPU fuses the texture's address arithmetic into every channel of
+# every later use (300 ms a frame instead of 30).
 @functools.partial(jax.jit, static_argnames=("width", "height"))
 def _surface(scene: Scene, state: FrameState, *, width: int, height: int) -> tuple[Array, Array]:
     """Attributes [height width 6] of the visible surface and coverage [height width]."""

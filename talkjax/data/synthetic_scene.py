@@ -1,9 +1,10 @@
-"""Puts the synthetic person together: one list of vertices and triangles, one texture atlas, light at rest."""
+"""Puts the synthetic person together: one list of triangles, one texture atlas, light at rest."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int
@@ -11,8 +12,8 @@ from jaxtyping import Array, Float, Int
 from talkjax.data.synthetic_body import Shirt, head_share, is_covered, make_shirt
 from talkjax.data.synthetic_hair import Strands, grow_brows, grow_hair, grow_lashes
 from talkjax.data.synthetic_light import bake_exposure, sh_light
+from talkjax.data.synthetic_materials import mouth_light, vertex_paint
 from talkjax.data.synthetic_mesh import (
-    BACK,
     DM_PER_CM,
     EYE_CENTER,
     EYE_LEFT,
@@ -24,9 +25,16 @@ from talkjax.data.synthetic_mesh import (
     load_person,
     vertex_normals,
 )
-from talkjax.data.synthetic_noise import SpaceNoise, linear_from_srgb, smoothstep
-from talkjax.data.synthetic_paint import LOOKS, Look, SkinPainter, hair_mask, paint_eye, paint_fabric, paint_face
-from talkjax.data.synthetic_paint import paint_room as paint_room
+from talkjax.data.synthetic_noise import SpaceNoise, smoothstep
+from talkjax.data.synthetic_paint import (
+    LOOKS,
+    Look,
+    SkinPainter,
+    hair_mask,
+    paint_eye,
+    paint_fabric,
+    paint_face,
+)
 from talkjax.raster.topology import Topology
 
 FACE_TEXELS, EYE_TEXELS, FABRIC_TEXELS = 768, 256, 512
@@ -86,7 +94,7 @@ class Person:
 
 
 def make_person(seed: int = 0) -> Person:
-    """The person of a seed: identity, colours, hair. Seed 0 is the face model's generic head and the first look."""
+    """The person of a seed: identity, colours, hair. Seed 0 is the generic head with the first look."""
     rng = np.random.default_rng((seed, 11))
     identity = np.zeros(6) if seed == 0 else 0.55 * rng.standard_normal(6)
     look = LOOKS[seed % len(LOOKS)]
@@ -100,7 +108,9 @@ def make_person(seed: int = 0) -> Person:
         grow_brows(mesh, normals, look, rng),
         grow_lashes(mesh, normals, look, rng),
     ]
-    rest = load_person() if seed else mesh  # paint is decided on the generic head, so it stays on its features
+    rest = (
+        load_person() if seed else mesh
+    )  # paint is decided on the generic head, so it stays on its features
     lids = np.concatenate([_dense(rest.verts[i]) for i in rest.lids.values()]) / DM_PER_CM
     painter = SkinPainter(look, noise, lids)
     atlas = _make_atlas(rest, painter, look, noise)
@@ -131,42 +141,6 @@ def place_uv(uv: np.ndarray, left_top: tuple[int, int], texels: int) -> np.ndarr
     )
 
 
-def _in_box(points: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) -> np.ndarray:
-    return ((points >= np.array(low)) & (points <= np.array(high))).all(-1)
-
-
-def _tint(rest: PersonMesh, painter: SkinPainter) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Per geometry vertex: linear colour (1 where the atlas has it), shine, interior share, tongue share."""
-    cm = rest.verts / DM_PER_CM
-    mirrored = np.abs(cm) * (1, 0, 0) + cm * (0, 1, 1)
-    n = len(cm)
-    tint, shine, interior, tongue = np.ones((n, 3)), np.ones(n), np.zeros(n), np.zeros(n)
-    face, back, gums, teeth = (rest.vertices_of(m) for m in (FACE, BACK, GUMS, TEETH))
-    tint[back], shine[back] = painter.paint(rest.verts[back], fine=False)
-    socket = back[_in_box(mirrored[back], (1.5, 2.0, 6.4), (4.6, 5.0, 9.4))]
-    tint[socket], shine[socket] = linear_from_srgb((0.50, 0.28, 0.25)), 0.3
-    back = np.setdiff1d(back, face)
-    cavity = back[_in_box(mirrored[back], (0.0, -5.9, 0.7), (3.5, -0.5, 10.9))]
-    tint[cavity], interior[cavity] = linear_from_srgb((0.36, 0.13, 0.13)), 1.0
-    tint[gums], shine[gums], interior[gums] = linear_from_srgb((0.66, 0.36, 0.36)), 1.6, 1.0
-    tint[teeth], shine[teeth], interior[teeth] = linear_from_srgb((0.90, 0.87, 0.79)), 2.0, 1.0
-    upper = cm[teeth, 1] > -3.2
-    neck = np.where(upper, smoothstep(cm[teeth, 1], -2.35, -1.9), smoothstep(cm[teeth, 1], -4.0, -4.4))
-    tint[teeth] *= 1 - neck[:, None] * np.array([0.15, 0.25, 0.4])
-    jaw = np.linalg.norm(rest.expressions[rest.expression_names.index("jawOpen")], axis=-1) / DM_PER_CM
-    moving = np.zeros(n)
-    moving[: len(jaw)] = jaw
-    uv = np.zeros((n, 2))
-    uv[rest.corner_vert] = rest.corner_uv
-    island = ((uv[:, 0] > 0.5) & (uv[:, 1] > 0.5)) | (
-        (uv[:, 0] < 0.27) & (uv[:, 1] > 0.55) & (uv[:, 1] < 0.83)
-    )
-    is_tongue = gums[island[gums] & (moving[gums] > 1.2)]
-    tongue[is_tongue] = smoothstep(cm[is_tongue, 2], 4.5, 9.2)
-    tint[is_tongue] = linear_from_srgb((0.72, 0.42, 0.41))
-    return tint, shine, interior, tongue
-
-
 def _exposures(
     mesh: PersonMesh, normals: np.ndarray, shirt: Shirt, shirt_normals: np.ndarray, keep: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -182,25 +156,6 @@ def _exposures(
     return share[: len(blockers)], share[len(blockers) :]
 
 
-def _mouth_light(
-    rest: PersonMesh, interior: np.ndarray, exposure: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Light let in between open lips, [v], and the exposure at rest without the places that it replaces.
-
-    Fades toward the throat, the corners and the palate. The lips' inner sides touch at rest and would stay black.
-    """
-    cm = rest.verts / DM_PER_CM
-    depth = np.maximum(10.4 - cm[:, 2], 0)
-    below = cm[:, 1] < -3.3
-    shade = np.where(below, 0.52, 0.35 + 0.65 * smoothstep(cm[:, 1], -1.4, -2.6))
-    light = interior * shade * np.exp(-depth / 1.7 - (cm[:, 0] / 2.4) ** 2)
-    face = np.zeros(len(cm), bool)
-    face[rest.vertices_of(FACE)] = True
-    lips = face & (np.abs(cm[:, 0]) < 2.0) & (np.abs(cm[:, 1] + 3.4) < 0.9) & (cm[:, 2] > 9.2)
-    light = np.where(lips, 0.75 * smoothstep(exposure, 0.45, 0.1) * np.exp(-np.maximum(11.2 - cm[:, 2], 0) / 0.9), light)
-    return light, np.where(interior > 0, 0.0, exposure)
-
-
 def _assemble(
     mesh: PersonMesh,
     rest: PersonMesh,
@@ -212,7 +167,7 @@ def _assemble(
 ) -> Scene:
     covered = is_covered(mesh.verts)
     keep = ~covered[mesh.corner_vert[mesh.faces]].all(-1)
-    tint, shine, interior, tongue = _tint(rest, painter)
+    tint, shine, interior, tongue = vertex_paint(rest, painter)
     shirt_normals = vertex_normals(shirt.verts, shirt.faces)
     exposure, shirt_exposure = _exposures(mesh, normals, shirt, shirt_normals, keep)
     material = np.zeros(len(mesh.corner_vert), np.int32)
@@ -225,12 +180,14 @@ def _assemble(
     corner_shine = np.where(on_face[:, 0], 1.0, shine[mesh.corner_vert])
     k = max(part.points.shape[1] for part in parts)
     padded = [_resample(part, k) for part in parts]
-    joined = {f.name: np.concatenate([getattr(p, f.name) for p in padded]) for f in dataclasses.fields(Strands)}
+    joined = {
+        f.name: np.concatenate([getattr(p, f.name) for p in padded]) for f in dataclasses.fields(Strands)
+    }
     drawn = keep & _may_be_seen(mesh.verts, mesh.corner_vert[mesh.faces])
     front = Shirt(shirt.verts, shirt.faces[_may_be_seen(shirt.verts, shirt.faces)], shirt.uv)
     faces = np.concatenate(_drawn_faces(mesh, drawn, front, len(joined["points"]), k))
     n_drawn = len(material) + len(shirt.verts) + 2 * k * len(joined["points"]) + 2 * GLINT_SIDES
-    interior_light, exposure = _mouth_light(rest, interior, exposure)
+    interior_light, exposure = mouth_light(rest, interior, exposure)
     floats = {
         "verts": mesh.verts,
         "expressions": mesh.expressions,
@@ -255,11 +212,11 @@ def _assemble(
         "sh_light": sh_light(),
     }
     return Scene(
-        **{name: np.asarray(value, np.float32) for name, value in floats.items()},
-        skin_faces=mesh.corner_vert[mesh.faces[keep]].astype(np.int32),
-        corner_vert=mesh.corner_vert,
-        corner_eye=eye.astype(np.int32),
-        strand_anchor=joined["anchor"].astype(np.int32),
+        **{name: jnp.asarray(value, jnp.float32) for name, value in floats.items()},
+        skin_faces=jnp.asarray(mesh.corner_vert[mesh.faces[keep]], jnp.int32),
+        corner_vert=jnp.asarray(mesh.corner_vert, jnp.int32),
+        corner_eye=jnp.asarray(eye, jnp.int32),
+        strand_anchor=jnp.asarray(joined["anchor"], jnp.int32),
         topology=Topology.from_faces(faces.astype(np.int32), n_drawn),
     )
 
@@ -267,7 +224,7 @@ def _assemble(
 GLINT_SIDES = 10
 GLINT_DIRECTION = np.array((-0.30, 0.26, 0.92)) / np.linalg.norm((-0.30, 0.26, 0.92))
 GLINT_RADIUS = 0.0135
-"""The window's reflection on each cornea: a small disc (dm) where the cornea faces between window and camera."""
+"""The window's reflection on each cornea: a disc (dm) where the cornea faces between window and camera."""
 
 
 def glint_discs() -> np.ndarray:
@@ -306,7 +263,9 @@ def _resample(part: Strands, k: int) -> Strands:
     )
 
 
-def _drawn_faces(mesh: PersonMesh, keep: np.ndarray, shirt: Shirt, n_strands: int, k: int) -> list[np.ndarray]:
+def _drawn_faces(
+    mesh: PersonMesh, keep: np.ndarray, shirt: Shirt, n_strands: int, k: int
+) -> list[np.ndarray]:
     start = len(mesh.corner_vert)
     faces = [mesh.faces[keep], shirt.faces + start]
     start += len(shirt.verts)

@@ -1,4 +1,4 @@
-"""The embedded voices: sound and phoneme times (made by `build_voice.py`, described in embedded/README.md)."""
+"""The embedded voices: sound and phoneme times (from `build_voice.py`; terms in embedded/README.md)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from talkjax.media.reader import read_audio
 
 SAMPLE_RATE = 16000
 VOICES = ("voice_train", "voice_drive")
-"""`voice_train` speaks in the synthetic clip (about 18 s), `voice_drive` is another speaker's, to drive it (6 s)."""
+"""`voice_train` speaks in the synthetic clip (18 s), `voice_drive` is another speaker's (6 s)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,10 @@ def fit_voice(voice: Voice, seconds: float, gap: float = 0.4) -> Voice:
         offset += voice.seconds + gap
         phones.append(("pau", offset))
     starts = [0.0] + [end for _, end in phones[:-1]]
-    kept = [(phone, min(end, seconds)) for (phone, end), start in zip(phones, starts, strict=True) if start < seconds]
+    kept = [
+        (phone, min(end, seconds))
+        for (phone, end), start in zip(phones, starts, strict=True)
+        if start < seconds
+    ]
     wav = np.concatenate(pieces)[: round(seconds * SAMPLE_RATE)]
     return Voice(np.asarray(wav, np.float32), tuple(kept), voice.text)
