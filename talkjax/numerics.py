@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 
 def matmul(a: Float[Array, "*b i j"], b: Float[Array, "*b j k"]) -> Float[Array, "*b i k"]:
-    """Matrix product at HIGHEST precision: geometry must not drop to bfloat16 passes on TPU or TF32 on GPU."""
+    """Matrix product at HIGHEST precision: geometry must not drop to bfloat16 on TPU or TF32 on GPU."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
 
 

@@ -1,4 +1,4 @@
-"""`talkjax evaluate`: the held-out frames, drives `tracked` and `audio`, measured on the videos as written."""
+"""`talkjax evaluate`: drives `tracked` and `audio` on the held-out frames, measured on the written videos."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import jax.numpy as jnp
 import numpy as np
 
 from talkjax import __version__
@@ -157,6 +158,7 @@ def _synthesize(job: _Job, name: str, motion: Motion, video: Path, bare_video: P
     ):
         for picture in pictures(person, job.refiner, motion, job.heldout, with_bare=True):
             writer.write(picture.result)
+            assert picture.bare is not None
             bare_writer.write(picture.bare)
             ticker.update(1)
 
@@ -230,7 +232,7 @@ def _clip_figures(job: _Job) -> dict[str, Any]:
 
 
 def _fitted_px(person: Person, segment: Segment) -> np.ndarray:
-    verts = person.renderer.verts_cam(segment.exp, segment.pose)
+    verts = person.renderer.verts_cam(jnp.asarray(segment.exp), segment.pose)
     return np.asarray(project(verts, person.camera))[:, np.asarray(person.model.landmark_verts)]
 
 

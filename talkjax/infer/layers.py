@@ -21,15 +21,20 @@ from talkjax.infer.person import Person, describe
 from talkjax.infer.retrieval import ZoneFeatures, distances, nearest, smooth_choice
 from talkjax.track.crop import CropTrack
 from talkjax.track.texture import ALBEDO_SCALE
-from talkjax.types import Camera, Pose
+from talkjax.types import SKIN, Camera, Pose
 
 
 class FrameSource(Protocol):
     """Background frames with the face geometry that they show."""
 
-    exp: np.ndarray
-    euler: np.ndarray
-    translation: np.ndarray
+    @property
+    def exp(self) -> np.ndarray: ...
+
+    @property
+    def euler(self) -> np.ndarray: ...
+
+    @property
+    def translation(self) -> np.ndarray: ...
 
     def frame(self, k: int) -> np.ndarray: ...
 
@@ -171,9 +176,14 @@ class FrameLayers:
         for zone, index in enumerate(self._zone_index):
             share = self.person.zones[zone][index, None]
             mean = bank.mean[index]
+            strip = self.person.texels.region[index] != SKIN
 
-            def albedo(j: int, index: np.ndarray = index) -> tuple[np.ndarray, np.ndarray]:
-                seen = np.minimum(bank.weights[j][index].astype(np.float32) / 64, 1)[:, None]
+            def albedo(
+                j: int, index: np.ndarray = index, strip: np.ndarray = strip
+            ) -> tuple[np.ndarray, np.ndarray]:
+                weight = bank.weights[j][index]
+                # a closed mouth or eye shows little of its strip, but what it shows is what is wanted
+                seen = np.where(strip, weight > 0, np.minimum(weight / np.float32(64), 1))[:, None]
                 return bank.frames[j][index].astype(np.float32) / ALBEDO_SCALE, seen
 
             colour, seen = albedo(int(self.borrowing.one[zone][k]))

@@ -1,11 +1,13 @@
 """What the face does in each output frame: mouth from the voice, everything else from the person.
 
-Pose sources: `clip` replays the clip forth and back; `generated` lets the predicted head motion choose real
-frames (background matching, reference.md §4.3), so hair, neck and shoulders always fit the head. In both, lids,
-brows and gaze come from the same frames as the pose, so blinks are the person's own.
+Pose sources: `clip` replays the clip forth and back; `generated` lets the predicted head motion choose
+real frames (background matching, reference.md §4.3), so hair, neck and shoulders always fit the head. In
+both, lids, brows and gaze come from the same frames as the pose, so blinks are the person's own.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import jax.numpy as jnp
 import numpy as np
@@ -62,7 +64,7 @@ def match_frames(
     keys = _key_frames(roll, t)
     first = int(np.argmin(np.abs(clip_euler - predicted_euler[keys[0]]).sum(1)))
     matched = [first]
-    for previous, key in zip(keys[:-1], keys[1:], strict=True):
+    for previous, key in pairwise(keys):
         reach = max(int((key - previous) * speed), 1)
         low, high = max(matched[-1] - reach, 0), min(matched[-1] + reach, n - 1)
         cost = np.abs(clip_euler[low : high + 1] - predicted_euler[key]).sum(1)
@@ -135,7 +137,7 @@ def blind_motion(person: Person, mouth_exp: Float[np.ndarray, "t e"], segment: S
 
 
 def rest_expression(person: Person) -> Float[np.ndarray, "e"]:
-    """The closed resting mouth: median expression of the tenth of the training frames with the least opening."""
+    """The closed resting mouth: median expression of the tenth of the frames with the least opening."""
     verts = np.asarray(
         face_verts(person.model, jnp.zeros(person.model.id_basis.shape[0]), jnp.asarray(person.train.exp))
     )

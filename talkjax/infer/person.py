@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +116,7 @@ def frame_path(folder: Path, k: int) -> Path:
 
 
 def save_model(path: Path, model: FaceModel) -> None:
-    arrays = {name: np.asarray(getattr(model, name)) for name in MODEL_FIELDS}
+    arrays: dict[str, Any] = {name: np.asarray(getattr(model, name)) for name in MODEL_FIELDS}
     np.savez_compressed(path, exp_names=np.array(model.exp_names), **arrays)
 
 
@@ -165,9 +166,9 @@ def load_person(name: str, clip: Path, track: Path, texture: Path) -> Person:
     layout = json.loads((texture / "texture.json").read_text())
     texels = texels_of(model, layout["texture_size"])
     bank = load_bank(texture)
-    if bank.mean.shape[0] != len(texels.index):
+    if bank.mean.shape[0] != len(texels.used):
         raise InputError(
-            f"texture of identity {name!r} has {bank.mean.shape[0]} texels, expected {len(texels.index)}",
+            f"texture of identity {name!r} has {bank.mean.shape[0]} texels, expected {len(texels.used)}",
             fix=f"delete {texture} and run talkjax prepare again",
             code="damaged_stage",
         )

@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from talkjax.audio.mfcc import mfcc_windows
 from talkjax.config import MappingConfig, config_hash
 from talkjax.errors import InputError
 from talkjax.infer.person import Person
-from talkjax.progress import SILENT, Progress
+from talkjax.progress import SILENT, Progress, Ticker
 from talkjax.tasks.mapping import (
     BATCH,
     CONTEXT_ROWS,
@@ -184,7 +185,7 @@ def _choose(
             task.init(),
             problem.batches(fit),
             problem.config.steps,
-            on_step=lambda step, metrics: ticker.update(1) and None,
+            on_step=lambda step, metrics: _tick(ticker),
             save_every=CHECK_EVERY,
             save_fn=check,
             stop_requested=stop,
@@ -215,7 +216,7 @@ def _train(
             problem.batches(n),
             steps,
             start=start,
-            on_step=lambda step, metrics: ticker.update(1) and None,
+            on_step=lambda step, metrics: _tick(ticker),
             save_every=SAVE_EVERY if checkpoints is not None else 0,
             save_fn=save if checkpoints is not None else None,
             stop_requested=stop,
@@ -223,9 +224,11 @@ def _train(
         )
 
 
-def _remove_checkpoints(folder: Path) -> None:
-    import shutil
+def _tick(ticker: Ticker) -> None:
+    ticker.update(1)
 
+
+def _remove_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 

@@ -41,8 +41,11 @@ DETAIL_SIGMA = 1 / 170  # of the crop's side
 class Detail(NamedTuple):
     """Share of the borrowed images' high frequencies that replaces the network's own."""
 
-    one: float = 0.35
-    many: float = 0.35
+    one: float = 1.0
+    many: float = 0.0
+
+
+DETAIL = Detail()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Refiner:
     query: np.ndarray
     bank: MemoryBank
     geometry: GeometryCode
-    detail: Detail = Detail()
+    detail: Detail = DETAIL
 
     def sequence(self, features: ZoneFeatures) -> Callable[[int, Layers], np.ndarray]:
         """A function (frame number, layers) -> refined face `[s s 3]` in [0, 1]; call it in order.

@@ -37,7 +37,7 @@ class ZoneFeatures(NamedTuple):
 
 
 def gaze_of(landmarks: Float[np.ndarray, "t 478 3"]) -> Float[np.ndarray, "t 2"]:
-    """Mean iris position of both eyes relative to the eye corners: along and across the eye, in eye widths."""
+    """Mean iris position of both eyes between the eye corners: along and across the eye, in eye widths."""
     out = np.zeros((len(landmarks), 2))
     pairs = ((mesh468.RIGHT_IRIS[0], 33, 133), (mesh468.LEFT_IRIS[0], 362, 263))
     for iris, left, right in pairs:

@@ -1,4 +1,4 @@
-"""From a planned motion to full frames: layers, refinement, paste. Used by `generate` and `evaluate` alike."""
+"""From a planned motion to full frames: layers, refinement, paste. `generate` and `evaluate` share it."""
 
 from __future__ import annotations
 

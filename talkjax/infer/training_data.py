@@ -39,7 +39,7 @@ def own_motion(segment: Segment) -> Motion:
 
 
 def error_weight(region: np.ndarray) -> np.ndarray:
-    """uint8 `[s s]`: little outside the face, 1 on it, more around mouth and eyes; scaled so 255 is the most."""
+    """uint8 `[s s]`: little outside the face, 1 on it, more around mouth and eyes; scaled to 255."""
     scale = region.shape[0] / 256
 
     def grown(mask: np.ndarray, reach: float) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Sound to expression and head pose: one pure training step and one prediction, `lite` and `paper`.
 
-`lite` sees normalised log-mel rows, `paper` the reference's MFCC windows (reference.md §1.5). Both are trained
-with the reference's terms and weights (§3.3) on standardised coefficients; `lite` adds the same terms measured
-on the lips, because a coefficient matters as much as it moves the mouth.
+`lite` sees normalised log-mel rows, `paper` the reference's MFCC windows (reference.md §1.5). Both are
+trained with the reference's terms (§3.3) on standardised coefficients; `lite` adds terms measured on the
+lips, because a coefficient matters as much as it moves the mouth.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class MappingBatch(NamedTuple):
     """Sequences: `sound` is `[b 4t+24 40]` log-mel rows (lite) or `[b t 28 12]` MFCC windows (paper);
     `target` is `[b t e+6]`, standardised."""
 
-    sound: Array
-    target: Array
+    sound: Any
+    target: Any
 
 
 def fit_targets(exp_coeffs: np.ndarray, pose: np.ndarray, lip_basis: np.ndarray) -> Targets:
@@ -147,7 +147,8 @@ class MappingTask:
             return output, changed
         rows = augment_rows(stream_key(self.seed, "augment", step), sound)
         rngs = {"dropout": stream_key(self.seed, "dropout", step)}
-        return self.net.apply({"params": params}, _windows(rows), train=True, rngs=rngs), {}
+        predicted: Any = self.net.apply({"params": params}, _windows(rows), train=True, rngs=rngs)
+        return predicted, {}
 
     def loss(self, output: Array, target: Array) -> Array:
         """The terms of §3.3; for `lite` expression error is shared between coefficients and lips."""

@@ -25,6 +25,9 @@ from talkjax.nets.patch_discriminator import PatchDiscriminator
 from talkjax.rng import stream_key
 from talkjax.types import EYES, MOUTH, MemoryBank
 
+AnyArray = Any
+"""Batches are made on the host and used on the device."""
+
 N_CANDIDATES = 3  # bare, many, one
 KEY_DIM = 32
 OWN_NEIGHBOURHOOD = 10  # frames around a training frame whose memory it may not read
@@ -32,25 +35,25 @@ PATCH = 128
 
 
 class RefinerInputs(NamedTuple):
-    """What the generator sees, uint8 `[b s s c]`: window (composites t-2, t-1, t), many, one; region `[b s s]`
-    int8 (-1 off the face); features `[b f]` (geometry of the frame, standardised)."""
+    """What the generator sees, uint8 `[b s s c]`: window (composites t-2, t-1, t), many, one;
+    region `[b s s]` int8 (-1 off the face); features `[b f]` (geometry of the frame, standardised)."""
 
-    window: UInt8[Array, "b s s 9"]
-    many: UInt8[Array, "b s s 3"]
-    one: UInt8[Array, "b s s 3"]
-    region: Int[Array, "b s s"]
-    features: Float[Array, "b f"]
+    window: UInt8[AnyArray, "b s s 9"]
+    many: UInt8[AnyArray, "b s s 3"]
+    one: UInt8[AnyArray, "b s s 3"]
+    region: Int[AnyArray, "b s s"]
+    features: Float[AnyArray, "b f"]
 
 
 class RefinerBatch(NamedTuple):
-    """A training batch: inputs, real frames `[b s s 3]` uint8, error weight `[b s s]` uint8 (255 is the most),
+    """A training batch: inputs, real frames `[b s s 3]` uint8, error weight `[b s s]` uint8 (255: most),
     memory values `[b v]` and frame numbers."""
 
     inputs: RefinerInputs
-    target: UInt8[Array, "b s s 3"]
-    weight: UInt8[Array, "b s s"]
-    values: Float[Array, "b v"]
-    source: Int[Array, "b"]
+    target: UInt8[AnyArray, "b s s 3"]
+    weight: UInt8[AnyArray, "b s s"]
+    values: Float[AnyArray, "b v"]
+    source: Int[AnyArray, "b"]
 
 
 @struct.dataclass
@@ -104,7 +107,7 @@ def _half(image: Array) -> Array:
     return image.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
-def _bce(logits: Array, target: float) -> Array:
+def _bce(logits: Any, target: float) -> Array:
     return jnp.mean(jax.nn.softplus(logits) - target * logits)
 
 
@@ -177,7 +180,7 @@ class LiteRefinerTask:
         self, params: Any, code: Array, window: Array, many: Array, one: Array, masks: Array
     ) -> Array:
         x = jnp.concatenate([window, many, one, masks], axis=-1)
-        outputs = self.generator.apply(params, x, code)
+        outputs: Any = self.generator.apply(params, x, code)
         return blend(outputs, [window[..., -3:], many, one])
 
     def _reconstruction(self, fake: Array, target: Array, weight: Array) -> Array:

@@ -42,7 +42,7 @@ TEXTURE_SIZE = 384
 MIN_FACE_SHARE = 0.8
 
 # Raise a stage's number when its code changes what it writes.
-VERSIONS = {"clip": 1, "track": 1, "texture": 1}
+VERSIONS = {"clip": 1, "track": 2, "texture": 2}
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def _texture_stage(identity: Identity, camera: Camera, progress: Progress) -> Pa
         model = load_model(identity.root / "track" / "model.npz")
         segment = load_segment(identity.root / "clip", identity.root / "track")
         frames = _Unwrapped(model, camera, segment)
-        t, n = len(segment), len(frames.unwrap.texels.index)
+        t, n = len(segment), len(frames.unwrap.texels.used)
         colours, weights = np.zeros((t, n, 3), np.uint8), np.zeros((t, n), np.uint8)
         normals = np.zeros((t, n, 3), np.float16)
         with progress("texture", t) as ticker:

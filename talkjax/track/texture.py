@@ -29,6 +29,7 @@ from talkjax.types import EYES, MOUTH, SKIN, Camera, FaceModel
 
 DEPTH_SLACK = 0.035  # dm behind the nearest surface that still counts as seen
 MIN_COSINE = 0.15
+MIN_STRIP = 0.08  # weight (before squaring) of a closed mouth or eye: little, but told from unseen
 FILL_TEXELS = 8.0  # how far colours are carried over the texture's border
 ALBEDO_SCALE = 180.0  # uint8 per unit of albedo; leaves room above 1 for highlights
 
@@ -37,7 +38,7 @@ class Texels(NamedTuple):
     """Where each of the `n` used texels of a `size` x `size` texture lies on the mesh."""
 
     size: int
-    index: np.ndarray  # [n] flat texel numbers
+    used: np.ndarray  # [n] flat texel numbers
     verts: np.ndarray  # [n 3] vertex numbers
     bary: np.ndarray  # [n 3]
     region: np.ndarray  # [n] SKIN, MOUTH, EYES
@@ -56,7 +57,7 @@ def texels_of(model: FaceModel, size: int) -> Texels:
     fragments = rasterize(jnp.asarray(flat, jnp.float32), Topology.from_faces(faces, len(uvs)), size, size)
     face_id = np.asarray(fragments.face_id).reshape(-1)
     index = np.flatnonzero(face_id >= 0)
-    used = face_id[index]
+    owner = face_id[index]
     distance, nearest = ndimage.distance_transform_edt((face_id < 0).reshape(size, size), return_indices=True)
     order = np.zeros(size * size, np.int32)
     order[index] = np.arange(len(index))
@@ -64,10 +65,10 @@ def texels_of(model: FaceModel, size: int) -> Texels:
     fill = np.where(distance.reshape(-1) <= FILL_TEXELS, fill, 0).astype(np.int32)
     return Texels(
         size=size,
-        index=index,
-        verts=faces[used],
+        used=index,
+        verts=faces[owner],
         bary=np.asarray(fragments.bary).reshape(-1, 3)[index],
-        region=np.asarray(model.face_region)[used],
+        region=np.asarray(model.face_region)[owner],
         fill=fill,
     )
 
@@ -107,9 +108,9 @@ def _unwrap(
     seen = camera.distance - points[:, 2] < nearest[cell[:, 1], cell[:, 0]] + DEPTH_SLACK
     inside = jnp.all((px >= 0) & (px <= size), axis=-1)
     # A strip has no normal of its own; it is worth as much as it is open.
-    mouth = jnp.clip(6 * _opening(verts_cam, mesh468.UPPER_LIP_INNER, mesh468.LOWER_LIP_INNER), 0.02, 1)
+    mouth = jnp.clip(6 * _opening(verts_cam, mesh468.UPPER_LIP_INNER, mesh468.LOWER_LIP_INNER), MIN_STRIP, 1)
     lids = _opening(verts_cam, 159, 145) + _opening(verts_cam, 386, 374)
-    eyes = jnp.clip(4 * lids, 0.02, 1)
+    eyes = jnp.clip(4 * lids, MIN_STRIP, 1)
     skin = jnp.where(cosine > MIN_COSINE, cosine, 0.0)
     weight = jnp.select([region == SKIN, region == MOUTH, region == EYES], [skin, mouth, eyes])
     weight = jnp.where(seen & inside, weight**2, 0.0)
