@@ -162,7 +162,7 @@ class RefinerConfig(Config):
     """Fine-tuning of the net from composed frames to photographic ones."""
 
     preset: str = option("lite", "size of the networks", choices=("lite", "paper"))
-    steps: int = option(3000, "optimizer steps", minimum=1)
+    steps: int = option(900, "optimizer steps", minimum=1)
     seed: int = option(0, "the run's only seed", minimum=0)
     all_frames: bool = option(False, "train on every frame of the clip, nothing held out")
 
@@ -188,7 +188,7 @@ class FinetuneConfig(Config):
     def refiner(self, platform: str = "cpu") -> RefinerConfig:
         """The refiner's own settings on a JAX platform."""
         preset = resolve_preset(self.preset, platform)
-        steps = self.refiner_steps or {"lite": 3000, "paper": 17880}[preset]
+        steps = self.refiner_steps or {"lite": 900, "paper": 17880}[preset]
         return RefinerConfig(preset=preset, steps=steps, seed=self.seed, all_frames=self.all_frames)
 
 

@@ -24,7 +24,7 @@ from talkjax.evaluate.strip import strip_image
 from talkjax.infer.generate import SAMPLE_RATE, speech_to_face, synthetic_tags
 from talkjax.infer.layers import Motion
 from talkjax.infer.motion import blind_motion
-from talkjax.infer.person import Person, Segment, load_segment
+from talkjax.infer.person import Person, Segment, first_frames, load_segment
 from talkjax.infer.personal import open_person
 from talkjax.infer.personal_mapping import load_mapping
 from talkjax.infer.personal_refiner import Refiner, load_refiner
@@ -75,10 +75,11 @@ def run(identity: Identity, config: EvaluateConfig, progress: Progress = SILENT)
     stages = [identity.require_stage(name, verb="prepare") for name in ("heldout", "heldout_track")]
     folder = identity.root / "evaluation"
     folder.mkdir(mode=0o700, exist_ok=True)
+    refiner = load_refiner(identity.require_stage("refiner", verb="finetune"))
     job = _Job(
         identity=identity,
-        person=open_person(identity),
-        refiner=load_refiner(identity.require_stage("refiner", verb="finetune")),
+        person=open_person(identity, all_frames=refiner.all_frames),
+        refiner=refiner,
         heldout=_first_frames(load_segment(*stages), config.max_frames),
         models=load_landmark_models(),
         config=config,
@@ -101,10 +102,7 @@ def run(identity: Identity, config: EvaluateConfig, progress: Progress = SILENT)
 
 
 def _first_frames(segment: Segment, count: int | None) -> Segment:
-    if count is None or count >= len(segment):
-        return segment
-    fields = ("exp", "euler", "translation", "sh", "valid", "landmarks")
-    return Segment(folder=segment.folder, **{name: getattr(segment, name)[:count] for name in fields})
+    return segment if count is None or count >= len(segment) else first_frames(segment, count)
 
 
 def _video(job: _Job, drive: str) -> Path:
@@ -142,14 +140,14 @@ def _measure(job: _Job, name: str, motion: Motion) -> tuple[dict[str, Any], Path
         "motion": figures.motion_figures(real, out, FPS),
         "seconds": round(seconds, 1),
     }
-    curve = plots.plot_lip_opening(lip_opening(real), lip_opening(out), FPS, len(job.person.train))
+    curve = plots.plot_lip_opening(lip_opening(real), lip_opening(out), FPS, job.identity.record.train_frames)
     return drive, strip, curve
 
 
 def _synthesize(job: _Job, name: str, motion: Motion, video: Path, bare_video: Path) -> None:
     person, wav = job.person, job.heldout.wav()[: len(job.heldout) * int(SAMPLE_RATE / FPS)]
     audio = (wav, SAMPLE_RATE) if len(wav) else None
-    tags = synthetic_tags(job.identity, job.heldout.folder / "audio.npy")
+    tags = synthetic_tags(job.identity, job.heldout.folders[0] / "audio.npy")
     size = (person.width, person.height)
     with (
         VideoWriter(video, *size, audio=audio, crf=job.config.crf, metadata=tags, overwrite=True) as writer,
@@ -182,7 +180,7 @@ def _picture(job: _Job, name: str, video: Path, bare_video: Path) -> tuple[Pictu
     if not kept:
         return meter, None
     index = [k for k, *_ in kept]
-    first = len(job.person.train)
+    first = job.identity.record.train_frames
     image = strip_image(
         [real for _, real, _, _ in kept],
         [bare for _, _, bare, _ in kept],
@@ -198,7 +196,8 @@ def _picture(job: _Job, name: str, video: Path, bare_video: Path) -> tuple[Pictu
 def _clip_figures(job: _Job) -> dict[str, Any]:
     """Everything that does not need a drive: the clip, tracking at smaller sizes, fit, pose noise, times."""
     record, person = job.identity.record, job.person
-    segments = (person.train, job.heldout)
+    train = first_frames(person.train, record.train_frames)
+    segments = (train, job.heldout)
     fitted = np.concatenate([_fitted_px(person, s) for s in segments])
     landmarks = np.concatenate([s.landmarks for s in segments])
     valid = np.concatenate([s.valid for s in segments])
@@ -217,14 +216,14 @@ def _clip_figures(job: _Job) -> dict[str, Any]:
             "width": person.width,
             "height": person.height,
             "frames": record.n_frames,
-            "train_frames": len(person.train),
+            "train_frames": record.train_frames,
             "heldout_frames": len(job.heldout),
             "preset": job.refiner.preset,
-            "all_frames": False,
+            "all_frames": job.refiner.all_frames,
             "configs": settings,
         },
         "tracking": tracking,
-        "fit": figures.fit_figures(fitted, landmarks, len(person.train), valid),
+        "fit": figures.fit_figures(fitted, landmarks, len(train), valid),
         "pose_noise": figures.pose_noise_figures(euler),
         "times": {"prepare": {"seconds": prepare}, "finetune": {"seconds": finetune}},
         "drives": {},
@@ -239,9 +238,10 @@ def _fitted_px(person: Person, segment: Segment) -> np.ndarray:
 def _missed(job: _Job, label: str, scale: float) -> int:
     """Frames of the whole clip in which no face is tracked after shrinking the picture."""
     missed = 0
-    total = len(job.person.train) + len(job.heldout)
+    train = first_frames(job.person.train, job.identity.record.train_frames)
+    total = len(train) + len(job.heldout)
     with job.progress(label, total) as ticker:
-        for segment in (job.person.train, job.heldout):
+        for segment in (train, job.heldout):
 
             def small(segment: Segment = segment) -> Iterator[np.ndarray]:
                 for k in range(len(segment)):

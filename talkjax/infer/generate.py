@@ -50,7 +50,7 @@ def run(
 
     mapping = load_mapping(identity.require_stage("mapping", verb="finetune"))
     refiner = load_refiner(identity.require_stage("refiner", verb="finetune"))
-    person = open_person(identity)
+    person = open_person(identity, all_frames=refiner.all_frames)
     lap("load")
     wav = read_audio(audio, SAMPLE_RATE)
     sound = read_audio(audio, OUTPUT_RATE)

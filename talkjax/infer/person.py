@@ -29,12 +29,14 @@ MODEL_FIELDS = tuple(f.name for f in dataclasses.fields(FaceModel) if f.name != 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """A stretch of the clip with its tracking: the training part, or the held-out part.
+    """A stretch of the clip with its tracking: the training part, the held-out part, or both joined.
 
+    folders: of the `clip`-like stages that hold frames and sound; counts: frames in each.
     exp `[t e]`, euler/translation `[t 3]` (radians, dm), sh `[t 3 9]`, valid `[t]`, landmarks `[t 478 3]` px.
     """
 
-    folder: Path
+    folders: tuple[Path, ...]
+    counts: tuple[int, ...]
     exp: np.ndarray
     euler: np.ndarray
     translation: np.ndarray
@@ -47,7 +49,11 @@ class Segment:
 
     def frame(self, k: int) -> np.ndarray:
         """Frame k as `[h w 3]` uint8 RGB."""
-        return read_image(frame_path(self.folder, k))
+        for folder, count in zip(self.folders, self.counts, strict=True):
+            if k < count:
+                return read_image(frame_path(folder, k))
+            k -= count
+        raise IndexError(f"frame {k} past the end of the segment")
 
     @property
     def pose(self) -> Pose:
@@ -55,7 +61,7 @@ class Segment:
 
     def wav(self) -> np.ndarray:
         """The segment's sound, 16 kHz mono float32; empty when the clip has none."""
-        return np.load(self.folder / "audio.npy", allow_pickle=False)
+        return np.concatenate([np.load(f / "audio.npy", allow_pickle=False) for f in self.folders])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,7 +138,21 @@ def load_segment(clip: Path, track: Path) -> Segment:
         fields = {name: data[name] for name in ("exp", "euler", "translation", "sh", "valid")}
     with np.load(clip / "landmarks.npz", allow_pickle=False) as data:
         landmarks = data["landmarks"]
-    return Segment(folder=clip, landmarks=landmarks, **fields)
+    return Segment(folders=(clip,), counts=(len(landmarks),), landmarks=landmarks, **fields)
+
+
+_PER_FRAME = ("exp", "euler", "translation", "sh", "valid", "landmarks")
+
+
+def join_segments(first: Segment, second: Segment) -> Segment:
+    """Both one after the other."""
+    arrays = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _PER_FRAME}
+    return Segment(folders=first.folders + second.folders, counts=first.counts + second.counts, **arrays)
+
+
+def first_frames(segment: Segment, count: int) -> Segment:
+    """The first `count` frames of a segment; its sound stays whole."""
+    return dataclasses.replace(segment, **{name: getattr(segment, name)[:count] for name in _PER_FRAME})
 
 
 def soft_zones(model: FaceModel, texels: Texels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -159,8 +179,14 @@ def load_bank(folder: Path) -> TextureBank:
     return TextureBank(mean, frames, weights, sh)
 
 
-def load_person(name: str, clip: Path, track: Path, texture: Path) -> Person:
-    """Loads a person from the stage folders of `prepare`."""
+def load_person(
+    name: str, clip: Path, track: Path, texture: Path, heldout: tuple[Path, Path] | None = None
+) -> Person:
+    """Loads a person from the stage folders of `prepare`.
+
+    Args:
+      heldout: clip and track stages of the held-out part, when `texture` was built from all frames.
+    """
     meta = json.loads((clip / "clip.json").read_text())
     model = load_model(track / "model.npz")
     layout = json.loads((texture / "texture.json").read_text())
@@ -172,7 +198,10 @@ def load_person(name: str, clip: Path, track: Path, texture: Path) -> Person:
             fix=f"delete {texture} and run talkjax prepare again",
             code="damaged_stage",
         )
-    segment = load_segment(clip, texture)
+    segment = load_segment(clip, texture if heldout is None else track)
+    if heldout is not None:
+        segment = join_segments(segment, load_segment(*heldout))
+        segment = dataclasses.replace(segment, sh=bank.sh_coeffs)
     gaze = gaze_of(segment.landmarks)
     return Person(
         name=name,

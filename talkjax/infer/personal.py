@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import jax
-import numpy as np
 
 from talkjax.config import FinetuneConfig
 from talkjax.infer.person import Person, load_person
@@ -13,15 +12,26 @@ from talkjax.infer.personal_mapping import fit_mapping, require_sound
 from talkjax.infer.personal_refiner import fit_refiner
 from talkjax.progress import SILENT, Progress
 from talkjax.track.identity import Identity
+from talkjax.track.prepare import all_frames_texture_stage
 
 VERSIONS = {"mapping": 1, "refiner": 1}
 PREPARED = ("clip", "track", "texture")
+HELD_OUT = ("heldout", "heldout_track")
 
 
-def open_person(identity: Identity) -> Person:
-    """The prepared person; InputError says to run `talkjax prepare` when stages are missing or damaged."""
-    folders = [identity.require_stage(name, verb="prepare") for name in PREPARED]
-    return load_person(identity.name, *folders)
+def open_person(identity: Identity, *, all_frames: bool = False) -> Person:
+    """The prepared person; InputError says to run `talkjax prepare` when stages are missing or damaged.
+
+    Args:
+      all_frames: with the held-out frames, for a model that was fine-tuned on all of them.
+    """
+    if not all_frames:
+        clip, track, texture = (identity.require_stage(name, verb="prepare") for name in PREPARED)
+        return load_person(identity.name, clip, track, texture)
+    clip, track = (identity.require_stage(name, verb="prepare") for name in PREPARED[:2])
+    heldout = [identity.require_stage(name, verb="prepare") for name in HELD_OUT]
+    texture = identity.require_stage("texture_all", verb="finetune --all_frames")
+    return load_person(identity.name, clip, track, texture, heldout=(heldout[0], heldout[1]))
 
 
 def finetune(identity: Identity, config: FinetuneConfig, progress: Progress = SILENT) -> dict[str, Path]:
@@ -30,11 +40,17 @@ def finetune(identity: Identity, config: FinetuneConfig, progress: Progress = SI
     Raises:
       InputError: not prepared, or the clip is silent. DivergedError. ResumableStop.
     """
-    person = open_person(identity)
+    for name in PREPARED:
+        identity.require_stage(name, verb="prepare")
+    everything = config.all_frames and identity.has_stage("heldout")
+    if everything:
+        all_frames_texture_stage(identity, progress)
+    person = open_person(identity, all_frames=everything)
     platform = jax.default_backend()
-    wav = np.load(identity.root / "clip" / "audio.npy", allow_pickle=False)
+    wav = person.train.wav()
     require_sound(wav, identity.name)
-    inputs = {name: identity.stage_key(name) for name in PREPARED}
+    used = (*PREPARED[:2], *HELD_OUT, "texture_all") if everything else PREPARED
+    inputs = {name: identity.stage_key(name) for name in used}
     mapping_config, refiner_config = config.mapping(platform), config.refiner(platform)
     folders = {}
     folders["mapping"] = identity.run_stage(

@@ -41,7 +41,7 @@ DETAIL_SIGMA = 1 / 170  # of the crop's side
 class Detail(NamedTuple):
     """Share of the borrowed images' high frequencies that replaces the network's own."""
 
-    one: float = 1.0
+    one: float = 0.6
     many: float = 0.0
 
 
@@ -59,6 +59,7 @@ class Refiner:
     bank: MemoryBank
     geometry: GeometryCode
     detail: Detail = DETAIL
+    all_frames: bool = False  # trained on held-out frames too
 
     def sequence(self, features: ZoneFeatures) -> Callable[[int, Layers], np.ndarray]:
         """A function (frame number, layers) -> refined face `[s s 3]` in [0, 1]; call it in order.
@@ -182,7 +183,12 @@ def fit_refiner(person: Person, config: RefinerConfig, folder: Path, progress: P
         "geometry": geometry._asdict(),
     }
     report = {"loss": float(np.mean(losses[-200:])) if losses else None, "steps": config.steps}
-    metadata = {"preset": "lite", "settings": dataclasses.asdict(settings), "report": report}
+    metadata = {
+        "preset": "lite",
+        "all_frames": config.all_frames,
+        "settings": dataclasses.asdict(settings),
+        "report": report,
+    }
     save_params(folder / "refiner.npz", tree, metadata)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
@@ -197,4 +203,5 @@ def load_refiner(folder: Path) -> Refiner:
         query=tree["query"],
         bank=MemoryBank(**{name: jnp.asarray(value) for name, value in tree["bank"].items()}),
         geometry=GeometryCode(**tree["geometry"]),
+        all_frames=metadata["all_frames"],
     )

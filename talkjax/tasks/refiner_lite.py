@@ -83,8 +83,8 @@ class LiteRefinerSettings:
     seed: int = 0
     width: int = 32
     learning_rate: float = 1e-3
-    gan_weight: float = 0.0
-    gan_from: float = 0.6
+    gan_weight: float = 0.02
+    gan_from: float = 0.5
     region_weight: float = 2.0
 
 

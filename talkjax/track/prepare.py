@@ -20,13 +20,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from talkjax.config import FPS, PrepareConfig
+from talkjax.config import FPS, PrepareConfig, count_frames
 from talkjax.errors import InputError
 from talkjax.face.camera import clip_camera
 from talkjax.face.render import FaceRenderer
-from talkjax.infer.person import Segment, frame_path, load_model, load_segment, save_model
+from talkjax.infer.person import (
+    Segment,
+    frame_path,
+    join_segments,
+    load_model,
+    load_segment,
+    save_model,
+)
 from talkjax.media.image import write_image
-from talkjax.media.reader import ClipInfo, probe, read_audio, read_frames
+from talkjax.media.reader import ClipInfo, file_sha256, probe, read_audio, read_frames
 from talkjax.progress import SILENT, Progress
 from talkjax.track.bundle import fit_identity
 from talkjax.track.crop import crop_track, cut, native_size, stack_cameras
@@ -40,6 +47,7 @@ SAMPLE_RATE = 16_000
 SAMPLES_PER_FRAME = int(SAMPLE_RATE / FPS)
 TEXTURE_SIZE = 384
 MIN_FACE_SHARE = 0.8
+ALL_PARTS = (("clip", "track"), ("heldout", "heldout_track"))
 
 # Raise a stage's number when its code changes what it writes.
 VERSIONS = {"clip": 1, "track": 2, "texture": 2}
@@ -64,7 +72,7 @@ def run(
       InputError: the clip cannot be read, is too short, or shows no face (codes too_short, no_face, ...).
     """
     info = probe(clip)
-    n_frames = max(math.ceil(info.duration * FPS - 1 / 8), 1)
+    n_frames = count_frames(info.duration)
     n_train = config.split(n_frames)
     if n_train < 50:
         raise InputError(
@@ -73,8 +81,9 @@ def run(
             fix="use a longer clip",
             code="too_short",
         )
-    source = identity.set_source(clip)
+    source = file_sha256(clip)
     folders = {"clip": _clip_stage(identity, "clip", clip, source, info, (0, n_train), config, progress)}
+    identity.set_source(clip)  # only now: a refused clip leaves the record as it was
     has_heldout = n_train < n_frames
     if has_heldout:
         part = (n_train, n_frames)
@@ -216,26 +225,12 @@ class _Unwrapped:
 
 def _texture_stage(identity: Identity, camera: Camera, progress: Progress) -> Path:
     def build(folder: Path) -> None:
-        model = load_model(identity.root / "track" / "model.npz")
         segment = load_segment(identity.root / "clip", identity.root / "track")
-        frames = _Unwrapped(model, camera, segment)
-        t, n = len(segment), len(frames.unwrap.texels.used)
-        colours, weights = np.zeros((t, n, 3), np.uint8), np.zeros((t, n), np.uint8)
-        normals = np.zeros((t, n, 3), np.float16)
-        with progress("texture", t) as ticker:
-            for k, (colour, weight, normal) in enumerate(frames):
-                colours[k] = np.clip(colour * 255 + 0.5, 0, 255)
-                weights[k] = np.clip(weight * 255 + 0.5, 0, 255)
-                normals[k] = normal
-                ticker.update(1)
-        bank = build_texture_bank(colours, weights, normals, frames.unwrap.texels.region)
-        np.save(folder / "frames.npy", bank.frames)
-        np.save(folder / "weights.npy", bank.weights)
-        np.savez(folder / "bank.npz", mean=bank.mean, sh=bank.sh_coeffs)
+        model = load_model(identity.root / "track" / "model.npz")
+        build_texture(folder, model, camera, segment, progress)
+        bank_sh = _bank_sh(folder)
         with np.load(identity.root / "track" / "track.npz", allow_pickle=False) as data:
-            np.savez(folder / "track.npz", **{**dict(data), "sh": bank.sh_coeffs})
-        layout = {"texture_size": TEXTURE_SIZE, "crop_size": frames.crop_size}
-        (folder / "texture.json").write_text(json.dumps(layout))
+            np.savez(folder / "track.npz", **{**dict(data), "sh": bank_sh})
 
     inputs = {"clip": identity.stage_key("clip"), "track": identity.stage_key("track")}
     return identity.run_stage(
@@ -245,6 +240,53 @@ def _texture_stage(identity: Identity, camera: Camera, progress: Progress) -> Pa
         version=VERSIONS["texture"],
         build=build,
     )
+
+
+def _bank_sh(folder: Path) -> np.ndarray:
+    with np.load(folder / "bank.npz", allow_pickle=False) as data:
+        return data["sh"]
+
+
+def all_frames_texture_stage(identity: Identity, progress: Progress = SILENT) -> Path:
+    """The texture of training and held-out frames together, for `finetune --all_frames`."""
+    meta = json.loads((identity.root / "clip" / "clip.json").read_text())
+    camera = clip_camera(meta["width"], meta["height"])
+
+    def build(folder: Path) -> None:
+        model = load_model(identity.root / "track" / "model.npz")
+        parts = [load_segment(identity.root / c, identity.root / t) for c, t in ALL_PARTS]
+        build_texture(folder, model, camera, join_segments(*parts), progress)
+
+    names = [name for part in ALL_PARTS for name in part]
+    return identity.run_stage(
+        "texture_all",
+        inputs={name: identity.stage_key(name) for name in names},
+        config={"texture_size": TEXTURE_SIZE},
+        version=VERSIONS["texture"],
+        build=build,
+    )
+
+
+def build_texture(
+    folder: Path, model: FaceModel, camera: Camera, segment: Segment, progress: Progress = SILENT
+) -> None:
+    """Unwraps every frame of a segment and writes the texture bank into `folder`."""
+    frames = _Unwrapped(model, camera, segment)
+    t, n = len(segment), len(frames.unwrap.texels.used)
+    colours, weights = np.zeros((t, n, 3), np.uint8), np.zeros((t, n), np.uint8)
+    normals = np.zeros((t, n, 3), np.float16)
+    with progress("texture", t) as ticker:
+        for k, (colour, weight, normal) in enumerate(frames):
+            colours[k] = np.clip(colour * 255 + 0.5, 0, 255)
+            weights[k] = np.clip(weight * 255 + 0.5, 0, 255)
+            normals[k] = normal
+            ticker.update(1)
+    bank = build_texture_bank(colours, weights, normals, frames.unwrap.texels.region)
+    np.save(folder / "frames.npy", bank.frames)
+    np.save(folder / "weights.npy", bank.weights)
+    np.savez(folder / "bank.npz", mean=bank.mean, sh=bank.sh_coeffs)
+    layout = {"texture_size": TEXTURE_SIZE, "crop_size": frames.crop_size}
+    (folder / "texture.json").write_text(json.dumps(layout))
 
 
 def _heldout_track_stage(identity: Identity, camera: Camera, progress: Progress) -> Path:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from talkjax.errors import DivergedError, ResumableStop
+from talkjax.errors import EXIT_INTERRUPTED, EXIT_RESUMABLE, DivergedError, ResumableStop
 
 ACCELERATOR_CHUNK = 50
 """Steps per scan on accelerators, where a step takes a few milliseconds."""
@@ -97,7 +97,9 @@ def run_steps(
             save_fn(state, step)
         if stop and step < n_steps:
             saved = "saved" if save_fn is not None else "not saved"
-            raise ResumableStop(f"stopped at step {step} of {n_steps}, {saved}: run the same command again")
+            error = ResumableStop(f"stopped at step {step} of {n_steps}, {saved}: run the same command again")
+            error.exit_code = getattr(stop_requested, "exit_code", error.exit_code)
+            raise error
     return state
 
 
@@ -152,6 +154,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._requested = threading.Event()
+        self.exit_code = EXIT_RESUMABLE
         self._previous: dict[int, Any] = {}
 
     def __call__(self) -> bool:
@@ -169,7 +172,9 @@ class StopSignals:
         self._restore()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
+        # a person at the keyboard and a scheduler ask for the same thing, but are told it differently
+        self.exit_code = EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_RESUMABLE
         self._requested.set()
         self._restore()
 
