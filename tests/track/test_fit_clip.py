@@ -17,6 +17,7 @@ from talkjax.track.temporal import fit_track, landmark_error, project_track
 TRAIN = 36
 
 
+@pytest.mark.slow
 @pytest.mark.clip
 def test_real_frames_are_explained_smoothly(clip_frames: list[np.ndarray], models: LandmarkModels):
     found = track_landmarks(clip_frames, models)
