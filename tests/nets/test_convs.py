@@ -11,6 +11,7 @@ import pytest
 from jax import lax
 
 from talkjax.nets import convs
+from tests.nets.weights import draw
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -24,10 +25,6 @@ def transposed(x, kernel):
     # lax.conv_transpose correlates; our kernel is laid out for scattering, hence the flip
     pads = [(2, 2), (2, 2)]
     return lax.conv_transpose(x, kernel[::-1, ::-1], (2, 2), pads, dimension_numbers=LAYOUT)
-
-
-def draw(*shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
 def assert_same_function(ours, theirs, x, kernel):
@@ -49,7 +46,7 @@ def assert_same_function(ours, theirs, x, kernel):
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize(
     ("size", "stride", "padding", "height"),
-    [(3, 1, 1, 20), (3, 2, 1, 12), (4, 2, 1, 40), (4, 2, 1, 8), (4, 2, 1, 9), (4, 1, 1, 20), (7, 2, 3, 14)],
+    [(3, 1, 1, 20), (3, 2, 1, 12), (4, 2, 1, 40), (4, 2, 1, 9), (4, 1, 1, 20)],
 )
 def test_conv_and_its_gradients(batch, size, stride, padding, height) -> None:
     x, kernel = draw(batch, height, height + 2, 5), draw(size, size, 5, 6, seed=1)

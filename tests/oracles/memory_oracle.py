@@ -1,4 +1,4 @@
-"""The memory's rules in plain loops over numpy arrays (reference.md §5.3, batch rule of talkjax/nets/memory.py)."""
+"""The memory's rules in plain loops over numpy arrays (reference.md §5.3; batch rule: nets/memory.py)."""
 
 from __future__ import annotations
 
