@@ -1,9 +1,12 @@
+# ruff: noqa: E402
 """Shared fixtures. Importing talkjax first puts the XLA work-around in place for every test."""
 
 from __future__ import annotations
 
 import os
 import pathlib
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: two workers on two cores
 
 import pytest
 
