@@ -1,4 +1,3 @@
-# ruff: noqa: E402
 """Shared fixtures. Importing talkjax first puts the XLA work-around in place for every test."""
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
-    # Many small systems are solved per clip; a second BLAS thread costs several times what it saves. Read when
+    # Many small systems are solved per clip; a second BLAS thread costs more than it saves. Read when
     # numpy is first imported, which has not happened yet.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     restore = _stop_on_sigterm()
