@@ -61,6 +61,25 @@ def _view(direction: np.ndarray) -> np.ndarray:
     return np.stack([side, np.cross(direction, side), direction])
 
 
+@functools.partial(jax.jit, static_argnames=("size", "extent", "bias"))
+def _seen(
+    view: Array, points: Array, verts: Array, topology: Topology, size: int, extent: float, bias: float
+) -> Array:
+    """[n] bool: points that a far camera with rotation `view` sees past the mesh (outside the image: all)."""
+
+    def clip(p: Array) -> Array:
+        turned = p @ view.T
+        xy, depth = turned[:, :2] / extent, -turned[:, 2:] / 8.0
+        return jnp.concatenate([xy, depth, jnp.ones_like(depth)], -1)
+
+    image = rasterize(clip(verts), topology, size, size).depth
+    at = clip(points)
+    column = jnp.clip(((at[:, 0] + 1) / 2 * size).astype(jnp.int32), 0, size - 1)
+    row = jnp.clip(((1 - at[:, 1]) / 2 * size).astype(jnp.int32), 0, size - 1)
+    outside = (jnp.abs(at[:, :2]) > 1).any(-1)
+    return outside | (at[:, 2] <= image[row, column] + bias / 8.0)
+
+
 def bake_exposure(
     points: np.ndarray,
     normals: np.ndarray,
@@ -82,20 +101,6 @@ def bake_exposure(
     cosine = np.maximum(normals @ directions.T, 0.0)  # [n d]
     topology = Topology.from_faces(blocker_faces, len(blocker_verts))
 
-    @jax.jit
-    def seen(view: Array, points: Array, verts: Array, topology: Topology) -> Array:
-        def clip(p: Array) -> Array:
-            turned = p @ view.T
-            xy, depth = turned[:, :2] / extent, -turned[:, 2:] / 8.0
-            return jnp.concatenate([xy, depth, jnp.ones_like(depth)], -1)
-
-        image = rasterize(clip(verts), topology, size, size).depth
-        at = clip(points)
-        column = jnp.clip(((at[:, 0] + 1) / 2 * size).astype(jnp.int32), 0, size - 1)
-        row = jnp.clip(((1 - at[:, 1]) / 2 * size).astype(jnp.int32), 0, size - 1)
-        outside = (jnp.abs(at[:, :2]) > 1).any(-1)
-        return outside | (at[:, 2] <= image[row, column] + bias / 8.0)
-
     lifted = jnp.asarray(points + 0.012 * normals, jnp.float32)
     verts = jnp.asarray(blocker_verts, jnp.float32)
     reached, total = np.zeros(len(points)), np.zeros(len(points))
@@ -103,6 +108,7 @@ def bake_exposure(
         share = weight[k] * cosine[:, k]
         total += share
         if share.any():
-            visible = seen(jnp.asarray(_view(direction), jnp.float32), lifted, verts, topology)
+            view = jnp.asarray(_view(direction), jnp.float32)
+            visible = _seen(view, lifted, verts, topology, size, extent, bias)
             reached += share * np.asarray(visible)
     return reached / np.maximum(total, 1e-9)

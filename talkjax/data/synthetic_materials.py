@@ -10,7 +10,7 @@ from talkjax.data.synthetic_paint import SkinPainter
 
 
 def _in_box(points: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) -> np.ndarray:
-    return np.logical_and(points >= np.array(low), points <= np.array(high)).all(axis=-1)
+    return np.all((points >= np.array(low)) & (points <= np.array(high)), axis=-1)
 
 
 def vertex_paint(

@@ -1,12 +1,13 @@
 """Paints the synthetic person: skin, lips, brows' ground, eyes and fabric, all procedural.
 
-Colours are decided as functions of the position on the neutral head (cm here: easy to check with a ruler), so a
-texel and a vertex at the same place agree. Everything is linear light unless it says sRGB.
+Colours are decided as functions of the position on the neutral head (cm here: easy to check with a ruler), so
+a texel and a vertex at the same place agree. Everything is linear light unless it says sRGB.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import cv2
 import jax
@@ -235,6 +236,15 @@ class SkinPainter:
         return albedo * (1 - 0.55 * rim) + 0.55 * rim * linear_from_srgb((0.66, 0.40, 0.37))
 
 
+@functools.partial(jax.jit, static_argnames="size")
+def _texel_positions(
+    clip: jax.Array, points: jax.Array, topology: Topology, size: int
+) -> tuple[jax.Array, jax.Array]:
+    """Place on the head of every texel [size size 3] and which texels are used."""
+    fragments = rasterize(clip, topology, size, size)
+    return interpolate(points, fragments, topology), fragments.face_id >= 0
+
+
 def paint_face(mesh: PersonMesh, painter: SkinPainter, size: int = 1024) -> np.ndarray:
     """Face texture [size size 4]: linear albedo and shine, in the face model's own uv layout."""
     keep = mesh.face_material == FACE
@@ -243,13 +253,8 @@ def paint_face(mesh: PersonMesh, painter: SkinPainter, size: int = 1024) -> np.n
     clip = np.stack([2 * uv[:, 0] - 1, 1 - 2 * uv[:, 1], 0 * uv[:, 0], 1 + 0 * uv[:, 0]], -1)
     topology = Topology.from_faces(faces.reshape(-1, 3).astype(np.int32), len(corners))
 
-    @jax.jit
-    def positions(clip: jax.Array, points: jax.Array, topology: Topology) -> tuple[jax.Array, jax.Array]:
-        fragments = rasterize(clip, topology, size, size)
-        return interpolate(points, fragments, topology), fragments.face_id >= 0
-
     at = jnp.asarray(mesh.verts[mesh.corner_vert[corners]], jnp.float32)
-    points, covered = positions(jnp.asarray(clip, jnp.float32), at, topology)
+    points, covered = _texel_positions(jnp.asarray(clip, jnp.float32), at, topology, size)
     covered = np.asarray(covered)
     albedo, shine = painter.paint(np.asarray(points, np.float64)[covered])
     texture = np.zeros((size, size, 4), np.float32)

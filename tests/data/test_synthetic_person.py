@@ -31,11 +31,11 @@ def test_clip_has_size_length_sound_and_truth(
     monkeypatch.setattr(synthetic_person, "make_person", lambda seed: person)
     path, seen = tmp_path / "clip.mp4", []
     truth = synthesize_clip(
-        path, seconds=0.4, size=(128, 96), progress=lambda done, total: seen.append((done, total))
+        path, seconds=0.4, size=(96, 96), progress=lambda done, total: seen.append((done, total))
     )
     info = probe(path)
     frames = list(read_frames(path))
-    assert (info.width, info.height) == (128, 96) and len(frames) == 10
+    assert (info.width, info.height) == (96, 96) and len(frames) == 10
     assert seen == [(k + 1, 10) for k in range(10)]
     assert abs(len(read_audio(path)) - 0.4 * 16000) <= 16000 / 25
     for field in ("visemes", "exp_weights", "lip_opening", "lip_width", "pose", "gaze", "blink"):
