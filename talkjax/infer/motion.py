@@ -26,6 +26,7 @@ UPPER_FACE = ("blink", "squint", "wide", "brow")
 MATCH_SMOOTH = 7  # frames of the Hanning window, reference.md §4.3
 MATCH_AXIS = 2  # roll decides the key frames
 MIN_KEY_GAP = 3
+STILLNESS_COST = 0.12
 SILENCE_FRAMES = 12  # about half a second
 REST_RAMP = 4  # frames in which the mouth closes and opens around a silence
 
@@ -45,7 +46,11 @@ def ping_pong(n_out: int, n_clip: int, start: int = 0) -> Int[np.ndarray, "t"]:
 
 
 def match_frames(
-    predicted_euler: Float[np.ndarray, "t 3"], clip_euler: Float[np.ndarray, "n 3"], *, speed: float = 1.0
+    predicted_euler: Float[np.ndarray, "t 3"],
+    clip_euler: Float[np.ndarray, "n 3"],
+    *,
+    speed: float = 1.0,
+    stillness_cost: float = STILLNESS_COST,
 ) -> Int[np.ndarray, "t"]:
     """Clip frames whose real poses follow a predicted head motion (reference.md §4.3).
 
@@ -55,6 +60,8 @@ def match_frames(
 
     Args:
       predicted_euler, clip_euler: pitch, yaw, roll, radians.
+      stillness_cost: radians that a frozen picture is worth; 0 is the reference, whose matches often stay
+        on one frame, so that the whole body freezes. Playing at the clip's own speed costs nothing.
     """
     t, n = len(predicted_euler), len(clip_euler)
     if t == 1:
@@ -68,6 +75,8 @@ def match_frames(
         reach = max(int((key - previous) * speed), 1)
         low, high = max(matched[-1] - reach, 0), min(matched[-1] + reach, n - 1)
         cost = np.abs(clip_euler[low : high + 1] - predicted_euler[key]).sum(1)
+        played = np.abs(np.arange(low, high + 1) - matched[-1]) / reach
+        cost = cost + stillness_cost * (1 - played)
         matched.append(low + int(np.argmin(cost)))
     return np.clip(np.round(np.interp(np.arange(t), keys, matched)), 0, n - 1).astype(np.int64)
 

@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from talkjax.infer.descriptors import (
     fit_geometry_code,
 )
 from talkjax.infer.layers import Layers
+from talkjax.infer.paper_refiner import fit_paper_refiner, paper_refiner_from
 from talkjax.infer.person import Person
 from talkjax.infer.retrieval import ZoneFeatures
 from talkjax.infer.training_data import build_refiner_data, composites
@@ -48,9 +49,24 @@ class Detail(NamedTuple):
 DETAIL = Detail()
 
 
+class Refiner(Protocol):
+    """A personal refiner of any preset, ready for frames."""
+
+    @property
+    def preset(self) -> str: ...
+
+    def sequence(
+        self, features: ZoneFeatures, layers_at: Callable[[int], Layers] | None = None
+    ) -> Callable[[int, Layers], np.ndarray]:
+        """A function (frame number, layers) -> refined face `[s s 3]` in [0, 1]; call it in order.
+
+        `layers_at` gives the layers of any frame, for refiners that look ahead.
+        """
+
+
 @dataclasses.dataclass(frozen=True)
-class Refiner:
-    """A personal refiner, ready for frames."""
+class LiteRefiner:
+    """A personal refiner of the `lite` preset."""
 
     preset: str
     task: LiteRefinerTask
@@ -61,8 +77,10 @@ class Refiner:
     detail: Detail = DETAIL
     all_frames: bool = False  # trained on held-out frames too
 
-    def sequence(self, features: ZoneFeatures) -> Callable[[int, Layers], np.ndarray]:
-        """A function (frame number, layers) -> refined face `[s s 3]` in [0, 1]; call it in order.
+    def sequence(
+        self, features: ZoneFeatures, layers_at: Callable[[int], Layers] | None = None
+    ) -> Callable[[int, Layers], np.ndarray]:
+        """See `Refiner`; does not look ahead.
 
         The three-frame window is kept from call to call; the first frame stands in for those before it.
         """
@@ -130,6 +148,9 @@ def fit_refiner(person: Person, config: RefinerConfig, folder: Path, progress: P
       DivergedError: the losses left the finite numbers.
       ResumableStop: a signal asked to stop; everything is saved.
     """
+    if config.preset == "paper":
+        fit_paper_refiner(person, config, folder, progress)
+        return
     geometry = fit_geometry_code(person.features)
     values = appearance_values(person.bank, person.zones)
     data = build_refiner_data(person, geometry(person.features), values, progress)
@@ -196,12 +217,14 @@ def fit_refiner(person: Person, config: RefinerConfig, folder: Path, progress: P
 def load_refiner(folder: Path) -> Refiner:
     """The refiner of a finished stage folder."""
     tree, metadata = load_params(folder / "refiner.npz")
-    return Refiner(
+    if metadata["preset"] == "paper":
+        return paper_refiner_from(tree, metadata)
+    return LiteRefiner(
         preset=metadata["preset"],
         task=LiteRefinerTask(LiteRefinerSettings(**metadata["settings"])),
         params=tree["params"],
         query=tree["query"],
         bank=MemoryBank(**{name: jnp.asarray(value) for name, value in tree["bank"].items()}),
         geometry=GeometryCode(**tree["geometry"]),
-        all_frames=metadata["all_frames"],
+        all_frames=bool(metadata.get("all_frames")),
     )
