@@ -56,9 +56,7 @@ def rasterize(
     batch = verts_clip.shape[:-2]
     faces4 = jnp.asarray(topology.faces4)
     flat = verts_clip.astype(jnp.float32).reshape(-1, topology.n_verts, 4)
-    see, fixed = visibility(height, width, cull), lax.stop_gradient(flat)
-    # a batch of one skips the loop over frames, inside which XLA uses a single thread
-    face_id = see(fixed[0], faces4)[None] if flat.shape[0] == 1 else lax.map(lambda v: see(v, faces4), fixed)
+    face_id = visibility(height, width, cull)(lax.stop_gradient(flat), faces4)
     bary, depth = locate(flat, face_id, faces4)
     shape = (*batch, height, width)
     return Fragments(face_id=face_id.reshape(shape), bary=bary.reshape(*shape, 3), depth=depth.reshape(shape))

@@ -39,24 +39,27 @@ LARGE = 1 << 20
 
 @functools.cache
 def visibility(height: int, width: int, cull: bool) -> Callable[[Array, Array], Array]:
-    """The function (verts_clip [v 4], faces4 [f 4]) -> face_id [h w], with vmap mapped to a loop over frames.
+    """The function (verts_clip [b v 4], faces4 [f 4]) -> face_id [b h w], compiled once per shape.
 
-    Batching the loops themselves would run every frame as long as the slowest and mask (30 times slower).
+    Frames, and whatever vmap adds, become a loop: batching the inner loops would run every frame as long as
+    the slowest, masked (30 times slower).
     """
-    one = jax.custom_batching.custom_vmap(
-        jax.jit(functools.partial(_face_id, height=height, width=width, cull=cull))
-    )
+    one = jax.custom_batching.custom_vmap(functools.partial(_face_id, height=height, width=width, cull=cull))
+
+    def frames(verts_clip: Array, faces4: Array) -> Array:
+        if verts_clip.shape[0] == 1:  # inside of a loop XLA's CPU code keeps to a single thread
+            return one(verts_clip[0], faces4)[None]
+        return lax.map(lambda verts: one(verts, faces4), verts_clip)
 
     @one.def_vmap
-    def loop_over_frames(axis_size, in_batched, verts_clip, faces4):  # type: ignore[no-untyped-def]
-        del axis_size
-        if all(in_batched):
-            return lax.map(lambda args: one(*args), (verts_clip, faces4)), True
-        if in_batched[0]:
-            return lax.map(lambda verts: one(verts, faces4), verts_clip), True
-        return lax.map(lambda faces: one(verts_clip, faces), faces4), True
+    def loop(axis_size, in_batched, verts_clip, faces4):  # type: ignore[no-untyped-def]
+        if not in_batched[1]:
+            return frames(verts_clip, faces4), True
+        if not in_batched[0]:
+            verts_clip = jnp.broadcast_to(verts_clip, (axis_size, *verts_clip.shape))
+        return lax.map(lambda frame: one(*frame), (verts_clip, faces4)), True
 
-    return one
+    return jax.jit(frames)
 
 
 def _face_id(
