@@ -55,9 +55,11 @@ def main(argv: list[str]) -> None:
         "refine": _fastest(lambda: refine(0, layers)),
         "composite": _fastest(lambda: compose.composite(layers.bare, layers.background, layers.alpha)),
     }
-    with tempfile.TemporaryDirectory() as folder:
-        with VideoWriter(Path(folder) / "x.mp4", person.width, person.height) as video:
-            rows["encode"] = _fastest(lambda: video.write(host.full))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        VideoWriter(Path(folder) / "x.mp4", person.width, person.height) as video,
+    ):
+        rows["encode"] = _fastest(lambda: video.write(host.full))
     stream = pictures(person, refiner, motion, person.train)
     next(stream)
     start = time.perf_counter()
