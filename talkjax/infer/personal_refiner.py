@@ -55,6 +55,9 @@ class Refiner(Protocol):
     @property
     def preset(self) -> str: ...
 
+    @property
+    def all_frames(self) -> bool: ...
+
     def sequence(
         self, features: ZoneFeatures, layers_at: Callable[[int], Layers] | None = None
     ) -> Callable[[int, Layers], np.ndarray]:
