@@ -42,7 +42,7 @@ DETAIL_SIGMA = 1 / 170  # of the crop's side
 class Detail(NamedTuple):
     """Share of the borrowed images' high frequencies that replaces the network's own."""
 
-    one: float = 0.6
+    one: float = 0.9
     many: float = 0.0
 
 
