@@ -70,9 +70,9 @@ def make_shirt(mesh: PersonMesh, noise: SpaceNoise, rows: int = 56, columns: int
     knots, heights = [], []
     for outward, above, share in (
         (0.05, -0.5, 0.0),
-        (0.30, 0.55, 0.012),
-        (0.65, 0.35, 0.03),
-        (0.85, -0.9, 0.075),
+        (0.42, 0.55, 0.012),
+        (0.75, 0.35, 0.03),
+        (1.00, -0.9, 0.075),
     ):
         x, z = (neck + outward) * sine, (neck + outward) * cosine + _NECK_AXIS_Z
         knots.append(np.stack([x, _COLLAR_HEIGHT + above - _COLLAR_SLOPE * z, z], -1))

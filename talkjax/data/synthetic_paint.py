@@ -233,7 +233,7 @@ class SkinPainter:
         """Wet pink rim of the lids, and the pink corner of the eye."""
         distance = cKDTree(self._lids).query(p.reshape(-1, 3), distance_upper_bound=0.2)[0]
         rim = smoothstep(np.minimum(distance, 1.0), 0.16, 0.05).reshape(p.shape[:-1])[..., None]
-        return albedo * (1 - 0.55 * rim) + 0.55 * rim * linear_from_srgb((0.66, 0.40, 0.37))
+        return albedo * (1 - 0.55 * rim) + 0.55 * rim * linear_from_srgb(self._look.lips)
 
 
 @functools.partial(jax.jit, static_argnames="size")
