@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ import pytest
 from talkjax.raster import depth_key, size_classes
 
 
-@pytest.mark.parametrize("n", [1, 16, 17, 1024, 5000])
+@pytest.mark.parametrize("n", [1, 17, 5000])
 @pytest.mark.parametrize("kind", ["mixed", "one class", "none"])
 def test_slots_are_a_stable_sort_by_class(n, kind):
     rng = np.random.default_rng(n)
     klass = {"mixed": rng.integers(0, 7, n), "one class": np.full(n, 6), "none": np.zeros(n, int)}[kind]
-    slot, start, count = size_classes.slots(jnp.asarray(klass, jnp.int32), size_classes.MAX_CLASSES)
+    slots = jax.jit(size_classes.slots, static_argnums=1)
+    slot, start, count = slots(jnp.asarray(klass, jnp.int32), size_classes.MAX_CLASSES)
     order = np.argsort(klass, kind="stable")
     order = order[klass[order] > 0]
     expected = np.full(n, size_classes.NOWHERE)
