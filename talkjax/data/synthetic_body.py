@@ -69,7 +69,7 @@ def make_shirt(mesh: PersonMesh, noise: SpaceNoise, rows: int = 56, columns: int
     neck = _neck_radius(mesh, azimuth)
     knots, heights = [], []
     for outward, above, share in (
-        (0.05, -0.5, 0.0),
+        (-0.5, -2.4, 0.0),
         (0.42, 0.55, 0.012),
         (0.75, 0.35, 0.03),
         (1.00, -0.9, 0.075),

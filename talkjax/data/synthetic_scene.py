@@ -184,7 +184,9 @@ def _assemble(
         f.name: np.concatenate([getattr(p, f.name) for p in padded]) for f in dataclasses.fields(Strands)
     }
     drawn = keep & _may_be_seen(mesh.verts, mesh.corner_vert[mesh.faces])
-    front = Shirt(shirt.verts, shirt.faces[_may_be_seen(shirt.verts, shirt.faces)], shirt.uv)
+    inside_collar = shirt.uv[shirt.faces[:, 0], 1] < 0.2  # its back is seen from within
+    shown = inside_collar | _may_be_seen(shirt.verts, shirt.faces)
+    front = Shirt(shirt.verts, shirt.faces[shown], shirt.uv)
     faces = np.concatenate(_drawn_faces(mesh, drawn, front, len(joined["points"]), k))
     n_drawn = len(material) + len(shirt.verts) + 2 * k * len(joined["points"]) + 2 * GLINT_SIDES
     interior_light, exposure = mouth_light(rest, interior, exposure)
