@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jaxtyping import Array, Float, Int, UInt8
@@ -136,13 +137,18 @@ class PaperRefinerTask:
 
     def random_trunk(self) -> Trunk:
         """The substitute for a trunk trained on photographs: random weights of a fixed seed."""
+        side, rng = self.settings.size, np.random.default_rng(TRUNK_SEED)
 
-        def make() -> Trunk:
-            picture = jnp.zeros((1, self.settings.size, self.settings.size, 3))
-            params = self.trunk.init(jax.random.key(TRUNK_SEED), picture)
-            return Trunk(params, jnp.zeros((8 * self.settings.trunk_width,)), jnp.float32(1.0))
+        def draw(leaf: jax.ShapeDtypeStruct) -> Array:
+            if len(leaf.shape) == 1:
+                return jnp.zeros(leaf.shape)
+            fan_in = np.prod(leaf.shape[:-1])
+            return jnp.asarray(rng.normal(scale=np.sqrt(2 / fan_in), size=leaf.shape), jnp.float32)
 
-        return jax.jit(make)()
+        shapes = jax.eval_shape(self.trunk.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
+        return Trunk(
+            jax.tree.map(draw, shapes), jnp.zeros((8 * self.settings.trunk_width,)), jnp.float32(1.0)
+        )
 
     def calibrated(self, trunk: Trunk, pictures: UInt8[Array, "n s s 3"]) -> Trunk:
         """The trunk with mean and scale measured on pictures: unit variance on average over the channels."""
