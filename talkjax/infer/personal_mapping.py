@@ -180,7 +180,7 @@ def _choose(
         errors[step] = problem.lip_error(blended, held)
 
     with progress("mapping: length", problem.config.steps) as ticker, StopSignals() as stop:
-        run_steps(
+        last = run_steps(
             task.train_step,
             task.init(),
             problem.batches(fit),
@@ -191,6 +191,8 @@ def _choose(
             stop_requested=stop,
             chunk=1,
         )
+    if problem.config.steps not in errors:
+        check(last, problem.config.steps)
     steps = min(errors, key=lambda s: errors[s])
     return strength, steps, {"steps": steps, "ridge": strength, "validation_error": errors[steps]}
 
