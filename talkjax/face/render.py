@@ -81,6 +81,19 @@ def light_map(maps: FaceMaps, sh_coeffs: Float[Array, "3 9"]) -> Float[Array, "h
 
 
 @partial(jax.jit, static_argnames=("renderer", "size"))
+def _posed_maps(
+    renderer: FaceRenderer, exp_coeffs: Array, pose: Pose, camera: Camera, sh_coeffs: Array, size: int
+) -> tuple[Array, Array, Array]:
+    maps = renderer.maps(renderer.verts_cam(exp_coeffs, pose), camera, size)
+    return maps.uv, light_map(maps, sh_coeffs), maps.region
+
+
+@jax.jit
+def _lit_textures(uv: Array, light: Array, region: Array, textures: Array) -> Array:
+    lit = sample_texture(textures, uv) * jnp.tile(light, (1, 1, textures.shape[-1] // 3))
+    return jnp.where(region[..., None] >= 0, jnp.clip(lit, 0.0, 1.0), 0.0)
+
+
 def render_layers(
     renderer: FaceRenderer,
     exp_coeffs: Float[Array, "e"],
@@ -92,11 +105,10 @@ def render_layers(
 ) -> tuple[Float[Array, "size size c"], Int[Array, "size size"]]:
     """Renders several albedo textures (3 channels each, side by side in `c`) under one light.
 
+    Two programs on purpose: in one, XLA on CPU repeats the texture's address arithmetic for every use.
+
     Returns:
       Lit colour of every texture in [0, 1] (zero off the face) and the region map (-1 off the face).
     """
-    maps = renderer.maps(renderer.verts_cam(exp_coeffs, pose), camera, size)
-    albedo = sample_texture(textures, maps.uv)
-    light = light_map(maps, sh_coeffs)
-    lit = albedo * jnp.tile(light, (1, 1, textures.shape[-1] // 3))
-    return jnp.where(maps.region[..., None] >= 0, jnp.clip(lit, 0.0, 1.0), 0.0), maps.region
+    uv, light, region = _posed_maps(renderer, exp_coeffs, pose, camera, sh_coeffs, size)
+    return _lit_textures(uv, light, region, textures), region
