@@ -140,7 +140,7 @@ class FrameLayers:
         """Layers of frame k."""
         host = host or self.host_part(k)
         person, motion = self.person, self.motion
-        lit, region = render_layers(
+        lit_layers, region_map = render_layers(
             person.renderer,
             jnp.asarray(motion.exp[k]),
             Pose(euler=jnp.asarray(motion.euler[k]), translation=jnp.asarray(motion.translation[k])),
@@ -149,7 +149,7 @@ class FrameLayers:
             jax.tree.map(lambda x: x[k], self.cameras),
             person.crop_size,
         )
-        lit, region = np.asarray(lit), np.asarray(region)
+        lit, region = np.asarray(lit_layers), np.asarray(region_map)
         return Layers(
             bare=lit[..., :3],
             many=lit[..., 3:6],

@@ -57,9 +57,7 @@ def update_batch(bank, q, values, noise, source):
             after["keys"][slot] = unit(q[row])
             after["values"][slot] = values[row]
             after["source_id"][slot] = source[row]
-    report = [
-        (hit[row], slot if slot not in target[row + 1 :] else -1) for row, slot in enumerate(target)
-    ]
+    report = [(hit[row], slot if slot not in target[row + 1 :] else -1) for row, slot in enumerate(target)]
     return after, report
 
 
