@@ -13,6 +13,7 @@ import numpy as np
 from talkjax import __version__
 from talkjax.audio.activity import speech_activity
 from talkjax.config import FPS, GenerateConfig
+from talkjax.errors import InputError
 from talkjax.infer.motion import match_frames, ping_pong, rest_expression, rest_in_silence, speaking_motion
 from talkjax.infer.person import Person
 from talkjax.infer.personal import open_person
@@ -50,6 +51,12 @@ def run(
 
     mapping = load_mapping(identity.require_stage("mapping", verb="finetune"))
     refiner = load_refiner(identity.require_stage("refiner", verb="finetune"))
+    if config.preset not in ("auto", refiner.preset):
+        raise InputError(
+            f"identity {identity.name!r} was fine-tuned with --preset={refiner.preset}, not {config.preset}",
+            fix=f"talkjax finetune --identity={identity.name} --preset={config.preset}",
+            code="other_preset",
+        )
     person = open_person(identity, all_frames=refiner.all_frames)
     lap("load")
     wav = read_audio(audio, SAMPLE_RATE)

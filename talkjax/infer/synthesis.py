@@ -30,7 +30,7 @@ def pictures(
     """Full frames of a motion, one after the other."""
     layers_of = FrameLayers(person, motion, source)
     features = describe(person.model, motion.exp, motion.euler, motion.translation, motion.gaze)
-    refine = refiner.sequence(features)
+    refine = refiner.sequence(features, layers_of)
     for k, host, layers in layers_of.frames():
         face = refine(k, layers)
         center, side = layers_of.crops.center[k], float(layers_of.crops.side[k])
