@@ -28,7 +28,7 @@ def _kill(child: subprocess.Popen[str]) -> None:
 
 
 def test_prepare_killed_again_and_again_gives_the_same_identity(prepared: World):
-    """Killed in the middle of three stages, one after the other; in between, a second process is turned away."""
+    """Killed in the middle of three stages; in between, a second process is turned away."""
     words = ("prepare", prepared.clip, "--identity=killed", f"--train_frames={TRAIN_FRAMES}")
     root = prepared.identities / "killed"
     shutil.rmtree(root, ignore_errors=True)
