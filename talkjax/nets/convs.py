@@ -3,7 +3,7 @@
 Every function here computes the same numbers on every platform; only the way differs, chosen when the
 program is lowered (`lax.platform_dependent`), so an exported program carries both ways. Why not plain `lax`
 everywhere: on two CPU cores the gradient of a 4x4 stride-2 transposed convolution runs at 2 % of the
-machine's speed, a weight gradient at batch 1 is 2-5 times slower than one matrix product per kernel tap,
+machine's speed, a weight gradient at batch 1 is 2-5 times slower than one matrix product per kernel row,
 and convolution gradients inside a rolled `lax.scan` are 90 times slower, which matrix products are not.
 
 All images are NHWC, kernels HWIO `[kh kw ci co]`.
@@ -20,10 +20,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-_MAX_TAP_BATCH = 2
-_MAX_TAP_SIZE = 16
-"""Weight gradients go tap by tap on CPU up to this batch or output height; above, XLA's own form is as
-fast."""
+_MAX_ROW_BATCH = 2
+_MAX_ROW_SIZE = 16
+"""On CPU, weight gradients are matrix products up to this batch or output height; above, XLA is as fast."""
 _MAX_OVERLAP_SIZE = 16
 """Largest input height at which overlap-add beats four phase convolutions for upsampling on CPU."""
 
@@ -88,26 +87,28 @@ def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, padding: in
         (dw,) = jax.linear_transpose(lambda k: _plain(x, k, stride, padding), kernel)(g)
         return dw
 
-    if not (_is_at_most(x.shape[0], _MAX_TAP_BATCH) or _is_at_most(g.shape[1], _MAX_TAP_SIZE)):
+    if not (_is_at_most(x.shape[0], _MAX_ROW_BATCH) or _is_at_most(g.shape[1], _MAX_ROW_SIZE)):
         return native(x, g)
     taps = (kernel.shape[0], kernel.shape[1])
-    by_tap = partial(_kernel_gradient_by_tap, taps=taps, stride=stride, padding=padding)
-    return lax.platform_dependent(x, g, cpu=by_tap, default=native)
+    by_row = partial(_kernel_gradient_by_row, taps=taps, stride=stride, padding=padding)
+    return lax.platform_dependent(x, g, cpu=by_row, default=native)
 
 
-def _kernel_gradient_by_tap(x: Array, g: Array, *, taps: tuple[int, int], stride: int, padding: int) -> Array:
-    """One matrix product per kernel tap: dw[i, j] = shifted(x).T @ g."""
+def _kernel_gradient_by_row(x: Array, g: Array, *, taps: tuple[int, int], stride: int, padding: int) -> Array:
+    """One matrix product per kernel row: dw[i] = (row-shifted copies of x).T @ g, columns side by side."""
     b, h, w, co = g.shape
+    ci = x.shape[-1]
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    rows = g.reshape(b * h * w, co)
+    columns = [x[:, :, j : j + stride * (w - 1) + 1 : stride] for j in range(taps[1])]
+    wide = jnp.concatenate(columns, -1)
+    g_rows = g.reshape(b * h * w, co).T
 
-    def tap(i: int, j: int) -> Array:
-        part = x[:, i : i + stride * (h - 1) + 1 : stride, j : j + stride * (w - 1) + 1 : stride]
-        part = part.reshape(b * h * w, -1)
-        dw = lax.dot_general(part, rows, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
-        return dw.astype(g.dtype)
+    def kernel_row(i: int) -> Array:
+        part = wide[:, i : i + stride * (h - 1) + 1 : stride].reshape(b * h * w, taps[1] * ci)
+        dw = jnp.matmul(g_rows, part, preferred_element_type=jnp.float32)
+        return dw.T.reshape(taps[1], ci, co).astype(g.dtype)
 
-    return jnp.stack([jnp.stack([tap(i, j) for j in range(taps[1])]) for i in range(taps[0])])
+    return jnp.stack([kernel_row(i) for i in range(taps[0])])
 
 
 # -------------------------------------------------------------------- transposed 4x4, stride 2, padding 1
