@@ -158,7 +158,9 @@ def fit_light(
         design = basis * albedo[:, channel : channel + 1]
         weighted = design * weight[:, None]
         normal = weighted.T @ design
-        penalty = ridge * np.trace(normal) / 9 * np.diag(np.r_[1e-3, np.ones(8)])
+        # the floor gives a frame that shows no face flat light instead of a singular system
+        strength = ridge * max(np.trace(normal) / 9, 1e-6)
+        penalty = strength * np.diag(np.r_[1e-3, np.ones(8)])
         out[channel] = np.linalg.solve(normal + penalty, weighted.T @ colour[:, channel] + penalty @ flat)
     out[:, 0] -= AMBIENT
     return out.astype(np.float32)

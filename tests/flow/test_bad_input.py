@@ -89,9 +89,8 @@ def test_names_that_are_no_names(world: World, clip, name):
 def test_a_phones_clip_with_two_people_and_no_voice(prepared: World, frames, tmp_path):
     """60 frames per second at uneven times, held upright, 8 kHz stereo, a smaller person beside: prepared as
     the plain clip is. Its sound is silence, from which no speech can be learned."""
-    small = [
-        cv2.resize(frame, (96, 96), interpolation=cv2.INTER_AREA) for frame in frames[: TRAIN_FRAMES + 4]
-    ]
+    used = frames[: TRAIN_FRAMES + 4]
+    small = [cv2.resize(frame, (96, 96), interpolation=cv2.INTER_AREA) for frame in used]
     both = []
     for frame, other in zip(used, small, strict=True):
         wide = np.full((192, 288, 3), 90, np.uint8)
