@@ -74,7 +74,10 @@ def _fresh_state(task: LiteRefinerTask) -> RefinerState:
         params=params,
         average=jax.tree.map(jnp.copy, params),
         query=fill(shapes.query),
-        discriminator=jax.tree.map(fill, shapes.discriminator),
+        discriminator=jax.tree_util.tree_map_with_path(
+            lambda path, leaf: jnp.ones(leaf.shape) if path[-1].key == "scale" else fill(leaf),
+            shapes.discriminator,
+        ),
         bank=bank,
     )
 
