@@ -179,12 +179,14 @@ def test_voices_that_cannot_be_used(finetuned: World, frames, tmp_path):
         assert name in said and not list(tmp_path.glob("out*"))
 
 
-def test_outputs_that_cannot_be_written(finetuned: World, voice, tmp_path):
-    (tmp_path / "mine.mp4").write_bytes(b"precious")
-    said = finetuned.refused(
-        "generate", "--identity=me", f"--audio={voice}", f"--out={tmp_path / 'mine.mp4'}"
-    )
-    assert "--overwrite" in said and (tmp_path / "mine.mp4").read_bytes() == b"precious"
+def test_an_existing_video_is_not_replaced_unasked(finetuned: World, voice, tmp_path):
+    mine = tmp_path / "mine.mp4"
+    mine.write_bytes(b"precious")
+    said = finetuned.refused("generate", "--identity=me", f"--audio={voice}", f"--out={mine}")
+    assert "--overwrite" in said and mine.read_bytes() == b"precious"
+
+
+def test_a_folder_that_cannot_be_written(finetuned: World, voice, tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     if os.access(locked, os.W_OK):
