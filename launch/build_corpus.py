@@ -19,7 +19,6 @@ import talkjax  # noqa: F401  (sets XLA_FLAGS before JAX starts)
 from talkjax.cli.progress import terminal_progress
 from talkjax.data.generated_corpus import GeneratedConfig, build_generated
 from talkjax.data.synthesizers import SYNTHESIZERS
-from talkjax.data.video_corpus import build_video
 from talkjax.errors import EXIT_INTERRUPTED, InputError, TalkjaxError
 
 _OUT = flags.DEFINE_string("out", None, "Folder of the corpus.")
@@ -57,6 +56,8 @@ def main(argv: list[str]) -> None:
             config = GeneratedConfig(_HOURS.value, _SEED.value, _SHARD.value, tuple(_SYNTHESIZERS.value))
             _summary(build_generated(_out(), config, _WORKERS.value, terminal_progress()))
         else:
+            from talkjax.data.video_corpus import build_video  # brings JAX, which speaking does not need
+
             flag, folder = ("clips", _CLIPS.value) if argv[1] == "video_folder" else ("root", _ROOT.value)
             if not folder:
                 raise InputError(f"--{flag} is missing", expected=f"--{flag}=DIR")
