@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from talkjax.data.augment import background
+from talkjax.data.background_noise import background
 from talkjax.data.coarticulation import CHANNELS, articulate
 from talkjax.data.corpus_text import sentence
 from talkjax.data.corpus_voices import SILENCE_SHARE, Voice

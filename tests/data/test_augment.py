@@ -7,6 +7,7 @@ import pytest
 from scipy.signal import welch
 
 from talkjax.data import augment as aug
+from talkjax.data.background_noise import background
 from talkjax.data.synthetic_voice import load_voice
 
 RATE = aug.SAMPLE_RATE
@@ -41,7 +42,7 @@ def test_copies_keep_length_range_and_timing(voice):
         lags.append((int(np.argmax(across)) + len(wav)) % (2 * len(wav)) - len(wav))
     assert max(peaks) <= 1.01
     assert 10 ** (-31 / 20) < min(peaks) < 0.2 < max(peaks)
-    assert np.abs(lags).max() <= 0.003 * RATE  # a filter's delay
+    assert np.abs(lags).max() <= 0.01 * RATE  # a filter's delay, or an early reflection that is louder
 
 
 def test_silence_and_nothing_stay_finite():
@@ -60,7 +61,7 @@ def test_noise_is_as_loud_as_asked(voice, snr):
 def test_backgrounds_have_unit_rms_and_differ_in_color():
     slopes = []
     for seed in range(12):
-        sound = aug.background(np.random.default_rng(seed), 2 * RATE)
+        sound = background(np.random.default_rng(seed), 2 * RATE)
         assert np.sqrt(np.mean(sound**2)) == pytest.approx(1.0)
         slopes.append(10 * np.log10(_power(sound, 100, 500) / _power(sound, 3000, 3400)))
     assert np.ptp(slopes) > 10  # dB
