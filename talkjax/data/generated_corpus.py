@@ -129,7 +129,7 @@ def build_generated(
                 else:
                     yield k
 
-        build_shards(wanted(), build_shard, (out, config, key), note, workers)
+        build_shards(wanted(), build_shard, lambda k: (out, config, key), note, workers)
     names = []
     hours = 0.0
     for k in sorted(ready):  # the shortest row of shards that is long enough, whoever finished first

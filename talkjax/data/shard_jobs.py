@@ -25,15 +25,16 @@ def _run(build: Callable[..., None], k: int, args: tuple[Any, ...]) -> None:
 def build_shards(
     shards: Iterator[int],
     build: Callable[..., None],
-    args: tuple[Any, ...],
+    args: Callable[[int], tuple[Any, ...]],
     done: Callable[[int], None],
     workers: int,
 ) -> None:
-    """Runs `build(k, *args)` for each k, at most `workers` at a time.
+    """Runs `build(k, *args(k))` for each k, at most `workers` at a time.
 
     Args:
       shards: asked for the next k whenever a process is free; may end by what `done` has seen.
       build: a module-level function (processes are spawned).
+      args: k -> what `build` gets beside k.
       done: called in this process after each shard.
       workers: 0 builds in this process.
 
@@ -42,7 +43,7 @@ def build_shards(
     """
     if workers == 0:
         for k in shards:
-            build(k, *args)
+            build(k, *args(k))
             done(k)
         return
     context = mp.get_context("spawn")
@@ -53,7 +54,7 @@ def build_shards(
                 following = next(shards, None)
                 if following is None:
                     break
-                running[following] = context.Process(target=_run, args=(build, following, args))
+                running[following] = context.Process(target=_run, args=(build, following, args(following)))
                 running[following].start()
             if not running:
                 return

@@ -170,11 +170,6 @@ def _finished(out: Path, k: int, key: str) -> bool:
     return right and (not report["utterances"] or shard_plan_key(out / shard_name(k)) == key)
 
 
-def _build_part(k: int, root: Path, out: Path, source: str, size: int, key: str, models: Any) -> None:
-    clips = (folder_clips if source == "video_folder" else lrw_clips)(root)
-    build_shard(k, root, out, source, clips[k * size : (k + 1) * size], key, models)
-
-
 def build_video(
     root: Path,
     out: Path,
@@ -222,8 +217,11 @@ def build_video(
         def note(k: int) -> None:
             ticker.update(shard_size)
 
-        args = (root, out, source, shard_size, key, models if workers == 0 else None)
-        build_shards(wanted(), _build_part, args, note, workers)
+        def args(k: int) -> tuple[Any, ...]:
+            part = clips[k * shard_size : (k + 1) * shard_size]
+            return root, out, source, part, key, models if workers == 0 else None
+
+        build_shards(wanted(), build_shard, args, note, workers)
     return _describe(out, source, list(shards), plan)
 
 
