@@ -2,6 +2,7 @@
 
     python -m launch.look_corpus --corpus=DIR --index=0 --out=look.png
     python -m launch.look_corpus --corpus=DIR --index=0 --out=look.png --model=IDENTITY/track/model.npz
+    python -m launch.look_corpus --corpus=DIR --closures     # do m, b, p close, and when, for every voice
 
 With a person's model the strip shows that person's mouth (shaded mesh); it is left out otherwise.
 """
@@ -19,7 +20,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 import talkjax  # noqa: F401  (sets XLA_FLAGS before JAX starts)
-from talkjax.data.coarticulation import CHANNELS
+from talkjax.data.coarticulation import BILABIALS, CHANNELS
 from talkjax.data.speech_corpus import FPS, SAMPLE_RATE, SpeechCorpus, Utterance
 from talkjax.data.speech_deformers import lip_gap
 from talkjax.errors import InputError, TalkjaxError
@@ -31,6 +32,7 @@ _CORPUS = flags.DEFINE_string("corpus", None, "Folder of the corpus.")
 _INDEX = flags.DEFINE_integer("index", 0, "Position of the utterance.")
 _OUT = flags.DEFINE_string("out", "look.png", "The picture.")
 _MODEL = flags.DEFINE_string("model", None, "model.npz of a prepared person, for the mouths.")
+_CLOSURES = flags.DEFINE_bool("closures", False, "Print how m, b and p close, instead of drawing.")
 _START = flags.DEFINE_float("start", 0.0, "Seconds.")
 _SECONDS = flags.DEFINE_float("seconds", 4.0, "Seconds drawn.")
 
@@ -101,11 +103,50 @@ def draw(utterance: Utterance, path: Path, model: Path | None) -> None:
     figure.savefig(path)
 
 
+def closures(corpus: SpeechCorpus) -> None:
+    """Prints, per voice: the share of m, b, p whose lip gap falls below 15 % of the utterance's median opening,
+    and, at b and p after another sound, when the lips are closest against when the sound is faintest.
+    """
+    closed: dict[str, list[bool]] = {}
+    offset: dict[str, list[float]] = {}
+    for utterance in corpus:
+        ends = [0.0, *(end for _, end in utterance.phones)]
+        spoken = np.zeros(len(utterance), bool)
+        for (phone, end), start in zip(utterance.phones, ends, strict=False):
+            spoken[int(start * FPS) : int(end * FPS) + 1] |= phone != "pau"
+        if not spoken.any():
+            continue
+        voice = utterance.voice.split("+")[0]
+        gap = lip_gap(utterance.exp.astype(np.float64))
+        energy = np.convolve(utterance.wav.astype(np.float64) ** 2, np.ones(160), "same")
+        for k, (phone, end) in enumerate(utterance.phones):
+            if phone not in BILABIALS:
+                continue
+            shut = gap[int(ends[k] * FPS) : int(np.ceil(end * FPS))].min()
+            closed.setdefault(voice, []).append(bool(shut < 0.15 * np.median(gap[spoken])))
+            if phone != "m" and k and utterance.phones[k - 1][0] not in ("pau", *BILABIALS):
+                low, high = max(ends[k] - 0.06, 0.0), end + 0.06
+                first = int(low * SAMPLE_RATE)
+                faint = (first + int(np.argmin(energy[first : int(high * SAMPLE_RATE)]))) / SAMPLE_RATE
+                frames = np.arange(int(low * FPS), min(int(high * FPS) + 1, len(gap)))
+                offset.setdefault(voice, []).append((frames[np.argmin(gap[frames])] + 0.5) / FPS - faint)
+    for voice in sorted(closed):
+        share, n = np.mean(closed[voice]), len(closed[voice])
+        print(
+            f"{voice:36s} {share:.4f} of {n} closed; lips {1000 * np.median(offset.get(voice, [0])):+.0f} ms"
+        )
+    everything = np.concatenate(list(closed.values()))
+    print(f"all: {everything.sum()} of {len(everything)} closed")
+
+
 def main(argv: list[str]) -> None:
     try:
         if not _CORPUS.value:
             raise InputError("--corpus is missing", expected="--corpus=DIR")
         corpus = SpeechCorpus.open(_CORPUS.value)
+        if _CLOSURES.value:
+            closures(corpus)
+            return
         if not 0 <= _INDEX.value < len(corpus):
             raise InputError(f"--index={_INDEX.value}", expected=f"0 .. {len(corpus) - 1}")
         draw(corpus[_INDEX.value], Path(_OUT.value), Path(_MODEL.value) if _MODEL.value else None)
