@@ -99,8 +99,9 @@ def corner_index(
 ) -> list[Int[Array, "b h w"]]:
     """Where each pixel's three corners stand in the vertices of all `n_batch` frames, one after the other.
 
-    The background reads some triangle, never no one. Which one changes from pixel to pixel, because in the
-    backward pass all of them add their zero to what they read, and additions to one address wait for each other.
+    The background reads some triangle, never none. Which one changes from pixel to pixel, because in the
+    backward pass all of them add their zero to what they read, and additions to one address wait for each
+    other.
     """
     power = 1 << (faces4.shape[0].bit_length() - 1)  # a mask is cheaper than a remainder
     any_face = (lax.iota(jnp.int32, face_id.size) & (power - 1)).reshape(face_id.shape)

@@ -1,11 +1,11 @@
-"""The rasterizer against C++ peers on the same meshes in the same run. Not a test: prints tables, draws curves.
+"""The rasterizer against C++ peers, same meshes, same run. Not a test: prints tables, draws curves.
 
     python -m tests.benchmarks.bench_raster [--repeats=40] [--out=DIR] [--one_core]
 
-Every figure is the minimum over alternated repeats, milliseconds per frame; ratios below 1 mean that talkjax is
-faster. The peers (tests/benchmarks/peers, written for this project, one thread) are compiled here with -O3
--march=native; without a compiler their rows are left out, and the table says so. `--one_core` pins the whole process
-to one core.
+Every figure is the minimum over alternated repeats, milliseconds per frame; ratios below 1 mean that talkjax
+is faster. The peers (tests/benchmarks/peers, written for this project, one thread) are compiled here with -O3
+-march=native; without a compiler their rows are left out, and the table says so. `--one_core` pins the whole
+process to one core.
 """
 
 from __future__ import annotations
@@ -117,7 +117,8 @@ class Cases:
         error = np.linalg.norm(theirs - own_grad, axis=-1) / (np.linalg.norm(theirs, axis=-1) + 1e-6)
         median = float(np.median(error[seen]))
         print(
-            f"  pixels unlike talkjax: published kind {off_published}, tuned {off_tuned}; gradient off by {median:.1e}"
+            f"  pixels unlike talkjax: published kind {off_published}, tuned {off_tuned}; "
+            f"gradient off by {median:.1e}"
         )
         assert off_tuned <= ids.size / 5000 and off_published <= ids.size / 500 and median < 1e-3
 

@@ -21,7 +21,7 @@ def find_compiler() -> str | None:
 
 
 class Peers:
-    """The compiled peers, called with numpy arrays; outputs are allocated once and overwritten by each call."""
+    """The compiled peers, called with numpy arrays; each call overwrites the outputs of the last."""
 
     def __init__(self, compiler: str, height: int, width: int, n_verts: int):
         with tempfile.TemporaryDirectory() as folder:
@@ -35,7 +35,7 @@ class Peers:
         self.grad_clip = np.zeros((n_verts, 4), np.float32)
 
     def published_kind(self, clip: np.ndarray, faces: np.ndarray) -> None:
-        """Ids, barycentrics and depth: box per triangle, homogeneous barycentrics per pixel, float z-buffer."""
+        """Ids, barycentrics and depth: box per triangle, homogeneous weights per pixel, float z-buffer."""
         self._call("published_kind", clip, faces, len(faces), (self.ids, self.bary, self.depth))
 
     def screen_space(self, clip: np.ndarray, faces: np.ndarray) -> None:
@@ -49,7 +49,7 @@ class Peers:
     def bary_backward(
         self, clip: np.ndarray, faces: np.ndarray, ids: np.ndarray, grad_bary: np.ndarray
     ) -> np.ndarray:
-        """Gradient `[v 4]` of the clip vertices from that of the barycentrics `[h w 3]` at given ids `[h w]`."""
+        """Gradient `[v 4]` of the clip vertices from that of the barycentrics `[h w 3]`, given `[h w]` ids."""
         self._call("bary_backward", clip, faces, None, (ids, grad_bary, self.grad_clip))
         return self.grad_clip
 
