@@ -49,7 +49,7 @@ class Peers:
     def bary_backward(
         self, clip: np.ndarray, faces: np.ndarray, ids: np.ndarray, grad_bary: np.ndarray
     ) -> np.ndarray:
-        """Gradient `[v 4]` of the clip vertices from that of the barycentrics `[h w 3]`, given `[h w]` ids."""
+        """Gradient `[v 4]` of the clip vertices from that of the barycentrics `[h w 3]` at `ids`."""
         self._call("bary_backward", clip, faces, None, (ids, grad_bary, self.grad_clip))
         return self.grad_clip
 
