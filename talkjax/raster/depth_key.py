@@ -31,10 +31,10 @@ def x64() -> Any:
     return enable_x64(True)
 
 
-def empty(n_pixels: int) -> KeyBuffer:
-    """Buffer with nothing drawn."""
+def empty(n_pixels: int, zero: Int[Array, ""]) -> KeyBuffer:
+    """Buffer with nothing drawn; varies over devices as the 0 that is given does."""
     with x64():
-        return jnp.full((n_pixels,), _NOTHING, jnp.uint64)
+        return jnp.full((n_pixels,), _NOTHING, jnp.uint64) - zero.astype(jnp.uint64)
 
 
 def draw_rows(
