@@ -96,9 +96,12 @@ def window_rows(
 
 
 def test_pixels(
-    rows: Int[Array, "n 16"], size: int
+    rows: Int[Array, "n 16"], size: int, offset: bool = False
 ) -> tuple[Float[Array, "n k k"], Bool[Array, "n k k"], Int[Array, "n 1 1"]]:
-    """Depth of `size` x `size` pixels per row, whether they are inside of its triangle, and its face."""
+    """Depth of `size` x `size` pixels per row, whether they are inside of its triangle, and its face.
+
+    `offset`: depth is told from a first pixel that lies OFFSET_COLUMN before the window's.
+    """
     n = rows.shape[0]
 
     def col(i: int) -> Array:
@@ -114,6 +117,8 @@ def test_pixels(
     extent = col(SIZE_COLUMN)
     # an empty window (-1) has a negative height
     inside = ((edges[0] | edges[1] | edges[2]) >= 0) & (c <= (extent & 0xFFFF)) & (r <= (extent >> 16))
+    if offset:
+        c, r = c + (col(OFFSET_COLUMN) & 0xFFFF), r + (col(OFFSET_COLUMN) >> 16)
     depth = depth_col(9) + depth_col(10) * c.astype(jnp.float32) + depth_col(11) * r.astype(jnp.float32)
     return depth, inside, col(ID_COLUMN)
 
