@@ -1,7 +1,7 @@
 """Silhouettes that pull on the shape: pixels at an outline become a mix of its two sides.
 
 Edge-driven: the mesh's own silhouette edges are written into the image. The usual way (Laine et al. 2020,
-arXiv 2011.03277) looks for edges only in the triangles that won one of two neighboring pixels; at the limb of a
+arXiv 2011.03277) looks for edges only in triangles that won one of two neighboring pixels; at the limb of a
 finely meshed surface the triangles that own the outline are slivers that win none, and most of the gradient is
 lost.
 """

@@ -6,11 +6,10 @@ import numpy as np
 
 
 def union_area(points: np.ndarray, faces: np.ndarray, lines: np.ndarray) -> np.ndarray:
-    """Integral over the union of the triangles of (1, x, y), by the midpoint rule over `lines` (y values, evenly
-    spaced).
+    """Integral over the union of the triangles of (1, x, y), by the midpoint rule over evenly spaced `lines`.
 
     Args:
-      points: [v 2]; faces: [f 3].
+      points: [v 2]; faces: [f 3]; lines: y values.
     """
     corner = points[faces]
     order = np.argsort(corner[:, :, 1], axis=1)
