@@ -6,6 +6,8 @@ plain JAX, so autodiff (forward, reverse, higher order) just works. Silhouettes 
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -13,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from talkjax.errors import InputError
 from talkjax.raster.topology import Topology
-from talkjax.raster.visibility import visibility
+from talkjax.raster.visibility import choose, visibility
 from talkjax.types import Fragments
 
 MAX_SIDE = 16384
@@ -26,22 +28,34 @@ gradient."""
 
 
 def rasterize(
-    verts_clip: Float[Array, "*b v 4"], topology: Topology, height: int, width: int, *, cull: bool = False
+    verts_clip: Float[Array, "*b v 4"],
+    topology: Topology,
+    height: int,
+    width: int,
+    *,
+    cull: bool = False,
+    perspective: bool = True,
+    backend: str = "auto",
 ) -> Fragments:
-    """The visible triangle, perspective-correct barycentrics and NDC depth of every pixel.
+    """The visible triangle, barycentrics and NDC depth of every pixel.
 
     Args:
       verts_clip: homogeneous clip coordinates (docs/raster.md); any leading batch.
       topology: triangles, shared by the batch.
       height, width: image size, px; static.
       cull: drop triangles seen from behind (clockwise with y up).
+      perspective: barycentrics mix the corners as they lie in space; False: as they lie on the image (linear
+        on screen), except for triangles with a corner behind the eye, for which that does not exist.
+      backend: how visibility is computed: "auto" (by `jax.default_backend()`), "loops" (best on CPU),
+        "static" (best on GPU) or "pallas" (TPU; elsewhere interpreted, slow). All give the same ids.
 
-    Triangles with a vertex that is NaN, infinite, nearer than the near plane or more than 32768 px off center
-    are not drawn; the others are not affected. Equal depth: the lowest face index wins. Background: face_id
-    -1, bary 0, depth 1, no gradient. Gradients: bary and depth with respect to verts_clip.
+    Triangles with a vertex that is NaN, infinite, beyond 1e9 or at the eye are not drawn; the others are not
+    affected. Those that cross the near plane are cut there. Equal depth: the lowest face index wins.
+    Background: face_id -1, bary 0, depth 1, no gradient. Gradients: bary and depth with respect to
+    verts_clip.
 
     Raises:
-      InputError: shapes that do not fit.
+      InputError: shapes that do not fit, an unknown backend.
     """
     if verts_clip.shape[-2:] != (topology.n_verts, 4):
         raise InputError(
@@ -56,15 +70,19 @@ def rasterize(
     batch = verts_clip.shape[:-2]
     faces4 = jnp.asarray(topology.faces4)
     flat = verts_clip.astype(jnp.float32).reshape(-1, topology.n_verts, 4)
-    face_id = visibility(height, width, cull)(lax.stop_gradient(flat), faces4)
-    bary, depth = locate(flat, face_id, faces4)
+    see = visibility(height, width, cull, choose(backend))
+    face_id = see(lax.stop_gradient(flat), faces4)
+    bary, depth = locate(flat, face_id, faces4, perspective)
     shape = (*batch, height, width)
     return Fragments(face_id=face_id.reshape(shape), bary=bary.reshape(*shape, 3), depth=depth.reshape(shape))
 
 
-@jax.jit
+@partial(jax.jit, static_argnums=3)
 def locate(
-    verts_clip: Float[Array, "b v 4"], face_id: Int[Array, "b h w"], faces4: Int[Array, "f 4"]
+    verts_clip: Float[Array, "b v 4"],
+    face_id: Int[Array, "b h w"],
+    faces4: Int[Array, "f 4"],
+    perspective: bool = True,
 ) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w"]]:
     """Barycentrics and depth of each pixel's center on its given triangle; zeros and 1 on the background.
 
@@ -84,16 +102,26 @@ def locate(
     threshold = (
         (4 * _MIN_AREA_PX / (width * height)) * corners[0][..., 3] * corners[1][..., 3] * corners[2][..., 3]
     )
-    usable = seen & (jnp.abs(total) > threshold)
+    usable = seen & (jnp.abs(total) > jnp.abs(threshold))
     inverse = 1.0 / jnp.where(
         usable, total, 1.0
     )  # the unused branch must be finite too, or its gradient is NaN
     fallback = jnp.where(seen, 1.0 / 3.0, 0.0)
     bary = [jnp.where(usable, m * inverse, fallback) for m in minors]
     z = sum(b * c[..., 2] for b, c in zip(bary, corners, strict=True))
-    w = sum(b * c[..., 3] for b, c in zip(bary, corners, strict=True))
+    w = bary[0] * corners[0][..., 3] + bary[1] * corners[1][..., 3] + bary[2] * corners[2][..., 3]
     depth = jnp.where(seen, z / jnp.where(seen & (w != 0), w, 1.0), BACKGROUND_DEPTH)
+    if not perspective:
+        bary = _screen_linear(bary, [c[..., 3] for c in corners], w)
     return jnp.stack(bary, axis=-1), depth
+
+
+def _screen_linear(bary: list[Array], corner_w: list[Array], w: Array) -> list[Array]:
+    """Weights that are linear on the image: corner i counts by the share of w that it gives. A corner behind
+    the eye has no place on the image: such triangles keep their weights."""
+    ahead = (corner_w[0] > 0) & (corner_w[1] > 0) & (corner_w[2] > 0) & (w > 0)
+    inverse = 1.0 / jnp.where(ahead, w, 1.0)
+    return [jnp.where(ahead, b * c * inverse, b) for b, c in zip(bary, corner_w, strict=True)]
 
 
 def gather_face_rows(
