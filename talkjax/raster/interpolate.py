@@ -15,14 +15,19 @@ from talkjax.types import Fragments
 
 
 def interpolate(
-    attributes: Float[Array, "*b v c"], fragments: Fragments, topology: Topology
+    attributes: Float[Array, "*b v c"],
+    fragments: Fragments,
+    topology: Topology,
+    *,
+    background: Float[Array, "..."] | float = 0.0,
 ) -> Float[Array, "*b h w c"]:
-    """Perspective-correct mix of the three corners' attributes; zero on the background.
+    """Mix of the three corners' attributes by the fragments' barycentrics, and `background` elsewhere.
 
-    `attributes` has the fragments' leading batch, or none and is then shared by it. Where the pixel center
-    lies just outside its triangle (vertices are snapped to 1/256 px for visibility) the weights are clamped
-    to the triangle, so that a value never leaves the corners' range; the gradient with respect to the
-    barycentrics ignores the clamp.
+    Perspective-correct or linear on screen, as `rasterize` was told. `background` is a number, a color [c] or
+    an image [h w c] or [*b h w c]; gradient flows to it. `attributes` has the fragments' leading batch, or
+    none and is then shared by it. Where the pixel center lies just outside its triangle (vertices are snapped
+    to 1/256 px for visibility) the weights are clamped to the triangle, so that a value never leaves the
+    corners' range; the gradient with respect to the barycentrics ignores the clamp.
 
     Raises:
       InputError: shapes that do not fit.
@@ -37,7 +42,10 @@ def interpolate(
     rows = attributes.reshape(-1, *attributes.shape[-2:])
     face_id = fragments.face_id.reshape(-1, height, width)
     mixed = _mix(rows, face_id, fragments.bary.reshape(*face_id.shape, 3), jnp.asarray(topology.faces4))
-    return mixed.reshape(*batch, height, width, attributes.shape[-1])
+    mixed = mixed.reshape(*batch, height, width, attributes.shape[-1])
+    if isinstance(background, (int, float)) and background == 0:
+        return mixed
+    return jnp.where((fragments.face_id >= 0)[..., None], mixed, background)
 
 
 @jax.jit

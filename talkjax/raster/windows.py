@@ -1,27 +1,41 @@
 """A window: K x K pixels tested against one triangle. 16 integers say everything the pixel loop needs.
 
 Row layout: three edges of (value, step right, step down), depth at the first pixel and its two slopes (float
-bits), packed size, first pixel's index, triangle id, spare. An edge value is floor(E / 256) at the window's
-first pixel center, E being the integer edge function in 1/65536 px^2 with the fill rule's bias already in.
-One pixel further, E changes by 256 * step exactly, so floor(E / 256) + steps keeps the sign of E and needs 8
-bits less.
+bits), packed size, first pixel's number, face index, packed offset. An edge value is floor(E / 256) at the
+window's first pixel center, E being the integer edge function in 1/65536 px^2 with the fill rule's bias
+already in. One pixel further, E changes by 256 * step exactly, so floor(E / 256) + steps keeps the sign of E
+and needs 8 bits less.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from talkjax.raster import depth_key
 from talkjax.raster.depth_key import KeyBuffer
 from talkjax.raster.snap import HALF_PIXEL, ONE_PIXEL, SUBPIXEL_BITS, Corners
 
 ROW = 16
-SIZE_COLUMN, PIXEL_COLUMN, ID_COLUMN = 12, 13, 14
+SIZE_COLUMN, PIXEL_COLUMN, ID_COLUMN, OFFSET_COLUMN = 12, 13, 14, 15
 EMPTY_WINDOW = -1
 """Value of the size column that draws nothing; the row's first pixel must still be one of the image."""
 _VALUE_LIMIT = 1 << 30
+_SLOPE_MASK = ~0x1F
+"""Slopes keep 19 bits: times up to 31 pixels they are exact, so a fused multiply-add changes nothing."""
+
+
+class Plane(NamedTuple):
+    """NDC depth z at the point (x, y) (1/256 px) and its slopes per 1/256 px to the right and down."""
+
+    x: Int[Array, "n"]
+    y: Int[Array, "n"]
+    z: Float[Array, "n"]
+    right: Float[Array, "n"]
+    down: Float[Array, "n"]
 
 
 def double_area(corners: Corners) -> Int[Array, "n"]:
@@ -30,66 +44,64 @@ def double_area(corners: Corners) -> Int[Array, "n"]:
     return (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
 
 
-def orient(corners: Corners, area: Int[Array, "n"]) -> Corners:
-    """Swaps corners 1 and 2 where the area is negative, so that the inside has positive edge values."""
-    swap = area < 0
-
-    def swapped(a: list[Array]) -> list[Array]:
-        return [a[0], jnp.where(swap, a[2], a[1]), jnp.where(swap, a[1], a[2])]
-
-    return Corners(swapped(corners.x), swapped(corners.y), swapped(corners.z), corners.bad)
+def depth_plane(corners: Corners, area: Int[Array, "n"]) -> Plane:
+    """The plane through three snapped corners of twice-area `area` (either sign; garbage where it is 0)."""
+    f32 = jnp.float32
+    x, y, z = corners.x, corners.y, corners.z
+    inverse = 1.0 / jnp.where(area == 0, 1, area).astype(f32)
+    z1, z2 = z[1] - z[0], z[2] - z[0]
+    x1, x2 = (x[1] - x[0]).astype(f32), (x[2] - x[0]).astype(f32)
+    y1, y2 = (y[1] - y[0]).astype(f32), (y[2] - y[0]).astype(f32)
+    return Plane(x[0], y[0], z[0], (z1 * y2 - z2 * y1) * inverse, (z2 * x1 - z1 * x2) * inverse)
 
 
 def window_rows(
     corners: Corners,
     area: Int[Array, "n"],
+    plane: Plane,
     column: Int[Array, "n"],
     row: Int[Array, "n"],
     last_column: Int[Array, "n"],
     last_row: Int[Array, "n"],
+    pixel: Int[Array, "n"],
     face_id: Int[Array, "n"],
-    width: int,
 ) -> Int[Array, "n 16"]:
-    """Rows of windows whose first pixel is (row, column) and that end at (last_row, last_column) or at K.
+    """Rows of windows whose first pixel is (row, column), number `pixel`, and that end at (last_row,
+    last_column) or at K.
 
-    `corners` are oriented and in the integer type in which edge values at that pixel cannot overflow: int32
-    for triangles of up to 64 px, int64 (inside `depth_key.x64`) for any other. `area` is the positive double
-    area.
+    `corners` are in the integer type in which edge values at that pixel cannot overflow: int32 for triangles
+    of up to 64 px, int64 (inside `depth_key.x64`) for any other. `area` is their twice-area.
     """
     x, y = corners.x, corners.y
     center_x = column.astype(x[0].dtype) * ONE_PIXEL + HALF_PIXEL
     center_y = row.astype(x[0].dtype) * ONE_PIXEL + HALF_PIXEL
+    # the inside has positive edge values: walk the other way round where the area is negative
+    sign = jnp.where(area < 0, -1, 1).astype(x[0].dtype)
     columns = []
     for i, j in ((1, 2), (2, 0), (0, 1)):
-        right, down = y[i] - y[j], x[j] - x[i]
+        right, down = sign * (y[i] - y[j]), sign * (x[j] - x[i])
         # top-left rule: a center exactly on an edge is inside only if that edge is a left or a top one
         outside = jnp.where((right > 0) | ((right == 0) & (down > 0)), 0, -1).astype(right.dtype)
         value = right * (center_x - x[i]) + down * (center_y - y[i]) + outside
         # beyond the limit the sign cannot change inside a window (steps < 2^24, K <= 32)
         value = jnp.clip(value >> SUBPIXEL_BITS, -_VALUE_LIMIT, _VALUE_LIMIT)
         columns += [value.astype(jnp.int32), right.astype(jnp.int32), down.astype(jnp.int32)]
-    plane = _depth_plane(corners, area, center_x, center_y)
-    columns += [lax.bitcast_convert_type(q, jnp.int32) for q in plane]
+    dx, dy = (center_x - plane.x).astype(jnp.float32), (center_y - plane.y).astype(jnp.float32)
+    columns.append(lax.bitcast_convert_type(plane.z + plane.right * dx + plane.down * dy, jnp.int32))
+    for slope in (plane.right, plane.down):
+        columns.append(lax.bitcast_convert_type(slope * ONE_PIXEL, jnp.int32) & _SLOPE_MASK)
     size = (last_column - column) | ((last_row - row) << 16)
-    columns += [size, row * width + column, face_id, jnp.zeros_like(face_id)]
+    columns += [size, pixel, face_id, jnp.zeros_like(face_id)]
     return jnp.stack(columns, axis=-1)
 
 
-def _depth_plane(corners: Corners, area: Array, center_x: Array, center_y: Array) -> list[Array]:
-    """NDC depth at a pixel center, and its change per pixel to the right and down."""
-    f32 = jnp.float32
-    x, y, z = corners.x, corners.y, corners.z
-    inverse = 1.0 / jnp.maximum(area, 1).astype(f32)
-    z1, z2 = z[1] - z[0], z[2] - z[0]
-    x1, x2 = (x[1] - x[0]).astype(f32), (x[2] - x[0]).astype(f32)
-    y1, y2 = (y[1] - y[0]).astype(f32), (y[2] - y[0]).astype(f32)
-    right, down = (z1 * y2 - z2 * y1) * inverse, (z2 * x1 - z1 * x2) * inverse
-    first = z[0] + right * (center_x - x[0]).astype(f32) + down * (center_y - y[0]).astype(f32)
-    return [first, right * ONE_PIXEL, down * ONE_PIXEL]
+def test_pixels(
+    rows: Int[Array, "n 16"], size: int, offset: bool = False
+) -> tuple[Float[Array, "n k k"], Bool[Array, "n k k"], Int[Array, "n 1 1"]]:
+    """Depth of `size` x `size` pixels per row, whether they are inside of its triangle, and its face.
 
-
-def draw_windows(buffer: KeyBuffer, rows: Int[Array, "n 16"], size: int, width: int) -> KeyBuffer:
-    """Tests `size` x `size` pixels per row and draws those inside."""
+    `offset`: depth is told from a first pixel that lies OFFSET_COLUMN before the window's.
+    """
     n = rows.shape[0]
 
     def col(i: int) -> Array:
@@ -105,6 +117,14 @@ def draw_windows(buffer: KeyBuffer, rows: Int[Array, "n 16"], size: int, width: 
     extent = col(SIZE_COLUMN)
     # an empty window (-1) has a negative height
     inside = ((edges[0] | edges[1] | edges[2]) >= 0) & (c <= (extent & 0xFFFF)) & (r <= (extent >> 16))
+    if offset:
+        c, r = c + (col(OFFSET_COLUMN) & 0xFFFF), r + (col(OFFSET_COLUMN) >> 16)
     depth = depth_col(9) + depth_col(10) * c.astype(jnp.float32) + depth_col(11) * r.astype(jnp.float32)
+    return depth, inside, col(ID_COLUMN)
+
+
+def draw_windows(buffer: KeyBuffer, rows: Int[Array, "n 16"], size: int, width: int) -> KeyBuffer:
+    """Draws `size` x `size` pixels per row, a run of `size` pixels at a time (best on CPU)."""
+    depth, inside, face_id = test_pixels(rows, size)
     first_pixel = rows[:, PIXEL_COLUMN][:, None] + width * jnp.arange(size, dtype=jnp.int32)
-    return depth_key.draw_rows(buffer, first_pixel, depth, col(ID_COLUMN), inside)
+    return depth_key.draw_rows(buffer, first_pixel, depth, face_id, inside)

@@ -1,4 +1,4 @@
-"""Slow, obvious rasterizer in numpy: 64-bit integers for coverage, float64 for depth and barycentrics."""
+"""Obvious rasterizer in numpy: 64-bit integers for coverage, float64 for depth and barycentrics."""
 
 from __future__ import annotations
 
@@ -23,47 +23,70 @@ def face_ids(
     clip: np.ndarray, faces: np.ndarray, height: int, width: int, cull: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per pixel: the nearest face (-1: none; lowest index on equal depth), its depth, and the second nearest
-    depth."""
-    xs, ys, ok = snap(clip, height, width)
-    clip64 = np.asarray(clip, np.float32).astype(np.float64)
+    depth.
+
+    Every triangle is asked about every pixel of its box; what lies inside is sorted by pixel, depth, index.
+    """
+    x, y, ok = snap(clip, height, width)
+    faces = np.asarray(faces)
     with np.errstate(all="ignore"):
-        zs = clip64[:, 2] / clip64[:, 3]
-    ids = np.full((height, width), -1)
-    nearest, second = np.full((height, width), np.inf), np.full((height, width), np.inf)
-    for k, face in enumerate(np.asarray(faces)):
-        if not ok[face].all():
+        clip64 = np.asarray(clip, np.float32).astype(np.float64)
+        z = np.where(ok, clip64[:, 2] / clip64[:, 3], 0)
+    x, y, z, ok = x[faces], y[faces], z[faces], ok[faces].all(1)
+    pixel, depth, face = inside_pixels(x, y, z, np.where(ok)[0], height, width, cull)
+    return sorted_layers(pixel, depth, face, height, width)
+
+
+def inside_pixels(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray, drawn: np.ndarray, height: int, width: int, cull: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixel index, depth and triangle of everything inside triangles `drawn` of corners x, y, z [f 3]."""
+    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
+    drawn = drawn[(area[drawn] < 0) if cull else (area[drawn] != 0)]
+    # positive area: walking 0, 1, 2 keeps the inside on the right (y down)
+    order = np.where((area < 0)[:, None], [0, 2, 1], [0, 1, 2])
+    x, y, z = (np.take_along_axis(q, order, 1) for q in (x, y, z))
+    # a generous box; exactness is the edge functions' business
+    left, right = np.clip(x.min(1) // 256 - 1, 0, width), np.clip(x.max(1) // 256 + 2, 0, width)
+    top, bottom = np.clip(y.min(1) // 256 - 1, 0, height), np.clip(y.max(1) // 256 + 2, 0, height)
+    n_across = right - left
+    n_tests = n_across * (bottom - top)
+    drawn = drawn[n_tests[drawn] > 0]
+    found = [(np.zeros(0, int), np.zeros(0), np.zeros(0, int))]
+    # as many triangles at a time as make about a million tests
+    for part in np.split(drawn, np.searchsorted(np.cumsum(n_tests[drawn]), np.arange(1, 10**4) * 10**6)):
+        if not len(part):
             continue
-        points = [(int(xs[i]), int(ys[i]), zs[i]) for i in face]
-        (x0, y0, _), (x1, y1, _), (x2, y2, _) = points
-        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if area == 0 or (cull and area > 0):
-            continue
-        if area < 0:
-            points, area = [points[0], points[2], points[1]], -area
-        # a generous box; exactness is the edge functions' business
-        c0, c1 = max(min(x0, x1, x2) // 256 - 1, 0), min(max(x0, x1, x2) // 256 + 2, width)
-        r0, r1 = max(min(y0, y1, y2) // 256 - 1, 0), min(max(y0, y1, y2) // 256 + 2, height)
-        if c0 >= c1 or r0 >= r1:
-            continue
-        px = np.arange(c0, c1, dtype=np.int64) * 256 + 128
-        py = (np.arange(r0, r1, dtype=np.int64) * 256 + 128)[:, None]
-        inside, depth = np.ones((r1 - r0, c1 - c0), bool), np.zeros((r1 - r0, c1 - c0))
-        for i in range(3):
-            (xa, ya, _), (xb, yb, _) = points[(i + 1) % 3], points[(i + 2) % 3]
-            edge = (xb - xa) * (py - ya) - (yb - ya) * (px - xa)
-            # walking with the inside on the right (y down): left edges go up, top edges go right
-            is_left, is_top = yb < ya, yb == ya and xb > xa
-            inside &= (edge >= 0) if (is_left or is_top) else (edge > 0)
-            depth += edge * points[i][2]
-        depth = depth / area
-        box = np.s_[r0:r1, c0:c1]
-        better = inside & (depth < nearest[box])
-        second[box] = np.where(
-            better, nearest[box], np.where(inside, np.minimum(second[box], depth), second[box])
-        )
-        ids[box] = np.where(better, k, ids[box])
-        nearest[box] = np.where(better, depth, nearest[box])
-    return ids, nearest, second
+        t = np.repeat(part, n_tests[part])
+        k = np.arange(len(t)) - np.repeat(np.cumsum(n_tests[part]) - n_tests[part], n_tests[part])
+        column, row = left[t] + k % n_across[t], top[t] + k // n_across[t]
+        inside, depth = np.ones(len(t), bool), np.zeros(len(t))
+        for i, j, opposite in ((1, 2, 0), (2, 0, 1), (0, 1, 2)):
+            right_step, down_step = y[:, i] - y[:, j], x[:, j] - x[:, i]
+            edge = right_step[t] * (column * 256 + 128 - x[t, i]) + down_step[t] * (row * 256 + 128 - y[t, i])
+            # left edges go up, top edges go right: a center on one of those is inside
+            owns = (right_step > 0) | ((right_step == 0) & (down_step > 0))
+            inside &= (edge > 0) | ((edge == 0) & owns[t])
+            depth += edge * z[t, opposite]
+        depth /= np.abs(area[t])
+        found.append(((row * width + column)[inside], depth[inside], t[inside]))
+    pixel, depth, face = (np.concatenate(q) for q in zip(*found, strict=True))
+    return pixel, depth, face
+
+
+def sorted_layers(
+    pixel: np.ndarray, depth: np.ndarray, face: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Nearest face, nearest depth, second nearest depth [h w] of a list of (pixel, depth, face)."""
+    order = np.lexsort((face, depth, pixel))
+    pixel, depth, face = pixel[order], depth[order], face[order]
+    first = np.flatnonzero(np.diff(pixel, prepend=-1))
+    ids, nearest = np.full(height * width, -1), np.full(height * width, np.inf)
+    second = nearest.copy()
+    ids[pixel[first]], nearest[pixel[first]] = face[first], depth[first]
+    more = np.diff(first, append=len(pixel)) > 1
+    second[pixel[first[more]]] = depth[first[more] + 1]
+    return tuple(q.reshape(height, width) for q in (ids, nearest, second))
 
 
 def fragments(clip: np.ndarray, faces: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

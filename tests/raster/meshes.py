@@ -6,7 +6,10 @@ import numpy as np
 
 
 def head_mesh(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """A bumpy ellipsoid with a nose: verts [v 3], faces [f 3], outward counter-clockwise."""
+    """A bumpy ellipsoid with a nose: verts [v 3], faces [f 3], outward counter-clockwise.
+
+    2 columns (rows - 1) triangles; `rows` bands from pole to pole, of which the first and the last are fans.
+    """
     theta = np.linspace(0, np.pi, rows + 1)[1:-1, None]
     phi = (np.arange(columns) * 2 * np.pi / columns)[None]
     rings = np.stack(
@@ -17,16 +20,31 @@ def head_mesh(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
         1 + 0.05 * np.sin(7 * directions[:, 0] + 3 * directions[:, 1]) + 0.02 * np.sin(13 * directions[:, 2])
     )
     radius += 0.25 * np.exp(-(1 - directions @ [0, -0.1, 0.995]) / 0.02)
-    faces = []
-    for r in range(rows - 2):
-        for c in range(columns):
-            a, b = 1 + r * columns + c, 1 + r * columns + (c + 1) % columns
-            faces += [(a, b, a + columns), (b, b + columns, a + columns)]
-    last = len(directions) - 1
-    for c in range(columns):
-        d = (c + 1) % columns
-        faces += [(0, 1 + d, 1 + c), (last, last - columns + c, last - columns + d)]
-    return directions * radius[:, None] * [0.78, 1.0, 0.9], np.array(faces, np.int32)
+    here = np.arange(columns)
+    right, last = (here + 1) % columns, len(directions) - 1
+    ring = 1 + columns * np.arange(rows - 2)[:, None]
+    a, b = ring + here, ring + right
+    bands = np.stack([a, b, a + columns, b, b + columns, a + columns], -1)
+    top = np.stack([np.zeros_like(here), 1 + right, 1 + here], -1)
+    bottom = np.stack([np.full_like(here, last), last - columns + here, last - columns + right], -1)
+    caps = np.stack([top, bottom], 1)
+    faces = np.concatenate([bands.reshape(-1, 3), caps.reshape(-1, 3)]).astype(np.int32)
+    return directions * radius[:, None] * [0.78, 1.0, 0.9], faces
+
+
+HEADS = {10_000: (57, 90), 20_000: (80, 127), 70_000: (148, 238)}
+"""Rows and columns of the three heads that requirements and benchmarks speak of."""
+
+
+def head(n_faces: int) -> tuple[np.ndarray, np.ndarray]:
+    """The head of about `n_faces` triangles (a key of HEADS: 10,080, 20,066 and 69,972): verts, faces."""
+    return head_mesh(*HEADS[n_faces])
+
+
+def head_views(verts: np.ndarray, n_frames: int) -> np.ndarray:
+    """Clip coordinates [n v 4] of a head that fills about half of the image and turns from frame to frame."""
+    yaws = 0.3 + 0.25 * np.arange(n_frames) - 0.9 * (np.arange(n_frames) % 2)
+    return np.stack([view(verts, yaw) for yaw in yaws])
 
 
 def view(verts: np.ndarray, yaw: float = 0.3, distance: float = 3.6, zoom: float = 2.75) -> np.ndarray:

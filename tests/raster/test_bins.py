@@ -41,7 +41,7 @@ def test_key_keeps_the_nearest_then_the_lowest_id():
     inside = rng.uniform(size=(n, k, k)) < 0.4
     ids = rng.permutation(n).astype(np.int32)
     buffer = depth_key.draw_rows(
-        depth_key.empty(n_pixels), *map(jnp.asarray, (first, depth, ids[:, None, None], inside))
+        depth_key.empty(n_pixels, jnp.int32(0)), *map(jnp.asarray, (first, depth, ids[:, None, None], inside))
     )
     best = [(np.inf, -1)] * n_pixels
     for t, r, c in np.argwhere(inside):

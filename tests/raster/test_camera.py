@@ -67,12 +67,17 @@ def test_rasterized_pixels_lie_where_project_says():
         assert len(rows) > 50
 
 
-def test_a_vertex_behind_the_camera_takes_its_triangle_along():
-    corners = jnp.asarray([[-1.0, -1, 0], [1, -1, 0], [0, 1, 0], [0, 0, 12.0]])
+def test_a_vertex_behind_the_camera_leaves_what_lies_ahead():
+    corners = np.array([[-1.0, -1, 0], [1, -1, 0], [0, 1, 0], [0, 0, 12.0]])
     clip, faces = padded(
-        np.asarray(to_clip(corners, camera(), HEIGHT, WIDTH)), np.array([[0, 1, 3], [0, 1, 2]])
+        np.asarray(to_clip(jnp.asarray(corners), camera(), HEIGHT, WIDTH)), np.array([[0, 1, 3], [0, 1, 2]])
     )
-    ids = np.asarray(
-        rasterize(jnp.asarray(clip), Topology.from_faces(faces, len(clip)), HEIGHT, WIDTH).face_id
-    )
-    assert set(np.unique(ids)) == {-1, 1}
+    seen = rasterize(jnp.asarray(clip), Topology.from_faces(faces, len(clip)), HEIGHT, WIDTH)
+    weights = np.array([0.5, 0.4, 0.1])
+    u, v = np.asarray(project(jnp.asarray(weights @ corners[[0, 1, 3]])[None], camera()))[0]
+    row, column = int(v), int(u)
+    assert seen.face_id[row, column] == 0
+    shown = np.asarray(seen.bary[row, column]) @ corners[[0, 1, 3]]
+    u, v = np.asarray(project(jnp.asarray(shown)[None], camera()))[0]
+    np.testing.assert_allclose([u, v], [column + 0.5, row + 0.5], atol=1e-2)
+    assert set(np.unique(seen.face_id)) == {-1, 0, 1}

@@ -1,0 +1,126 @@
+"""Triangles that reach in front of the near plane or beyond the guard band, cut to what can be drawn.
+
+They are rare, so this part may be slow: float64, one polygon per triangle, one piece of its fan at a time.
+Each cut point is computed from the inside end of its edge to the outside end, so the two triangles of an edge
+get the same bits, hence the same snapped point: no gap and no overlap along the shared edge.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from talkjax.raster.scene import Scene
+from talkjax.raster.snap import GUARD, HALF_PIXEL, Box, Corners, pixel_box
+from talkjax.raster.windows import Plane
+
+_MAX_CORNERS = 8
+"""A triangle cut by five planes."""
+PIECES = _MAX_CORNERS - 2
+"""Triangles of the cut polygon's fan."""
+_WIDER = 1.0 + 2.0**-16
+"""Vertices that the snapping calls inside of the guard band must never be cut."""
+
+
+def cut(
+    scene: Scene, triangles: Int[Array, "n"], piece: Int[Array, "n"]
+) -> tuple[Corners, Plane, Box, Bool[Array, "n"]]:
+    """Piece number `piece` of each triangle: int64 corners, depth plane, box on the image, and whether it is
+    there and faces the camera.
+
+    Call it inside of `depth_key.x64`.
+    """
+    verts = scene.verts_of(triangles)
+    own_rows = scene.snapped.at[verts].get(mode="promise_in_bounds")
+    points = scene.verts_clip.at[verts].get(mode="promise_in_bounds").astype(jnp.float64)
+    polygon, origin, count = _polygon(points.transpose(1, 0, 2), _planes(scene.height, scene.width))
+
+    # a corner that was not cut keeps its snapped position: the neighbors have the same
+    w = jnp.where(polygon[..., 3] > 0, polygon[..., 3], 1.0)
+    keep = jnp.maximum(origin, 0)
+    flags = jnp.take_along_axis(own_rows[..., 3].T, keep, axis=1)
+    keeps = (origin >= 0) & (flags == 0)
+    snapped = []
+    for axis, size, sign in ((0, scene.width, 1.0), (1, scene.height, -1.0)):
+        value = jnp.rint(sign * polygon[..., axis] / w * (HALF_PIXEL * size)).astype(jnp.int64)
+        known = jnp.take_along_axis(own_rows[..., axis].T, keep, axis=1).astype(jnp.int64)
+        snapped.append(jnp.where(keeps, known, value + HALF_PIXEL * size))
+
+    index = jnp.stack([piece * 0, piece + 1, piece + 2], axis=1)
+    x, y = (jnp.take_along_axis(q, index, axis=1) for q in snapped)
+    corners = Corners([x[:, i] for i in range(3)], [y[:, i] for i in range(3)], [])
+    narrow = pixel_box(corners, scene.height, scene.width)
+    box = Box(*(q.astype(jnp.int32) for q in narrow))
+    plane, facing = _depth_plane(points, scene, narrow)
+    seen = (facing < 0) if scene.cull else (facing != 0)
+    return corners, plane, box, seen & (piece + 2 < count)
+
+
+def _planes(height: int, width: int) -> Float[np.ndarray, "5 4"]:
+    """Rows p with p . (x, y, z, w) >= 0 inside: near plane, then the four guard planes."""
+    reach_x, reach_y = (_WIDER * GUARD / (HALF_PIXEL * size) for size in (width, height))
+    return np.array(
+        [[0, 0, 1, 1], [-1, 0, 0, reach_x], [1, 0, 0, reach_x], [0, -1, 0, reach_y], [0, 1, 0, reach_y]],
+        np.float64,
+    )
+
+
+def _polygon(
+    points: Float[Array, "n 3 4"], planes: Float[np.ndarray, "p 4"]
+) -> tuple[Float[Array, "n 8 4"], Int[Array, "n 8"], Int[Array, "n"]]:
+    """Corners inside of all planes (Sutherland and Hodgman 1974), which original corner each is (-1: none),
+    and how many there are."""
+    n = points.shape[0]
+    slot = jnp.arange(_MAX_CORNERS, dtype=jnp.int32)
+
+    def cut_by(k: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        polygon, origin, count = state
+        exists = slot < count[:, None]
+        following = jnp.where(slot + 1 < count[:, None], (slot + 1) % _MAX_CORNERS, 0)
+        distance = jnp.einsum("nmc,c->nm", polygon, jnp.asarray(planes)[k], precision=lax.Precision.HIGHEST)
+        next_point = jnp.take_along_axis(polygon, following[..., None], axis=1)
+        next_distance = jnp.take_along_axis(distance, following, axis=1)
+        inside = exists & (distance >= 0)
+        crosses = exists & ((distance >= 0) != (next_distance >= 0))
+        near, far = jnp.where(inside, distance, next_distance), jnp.where(inside, next_distance, distance)
+        start = jnp.where(inside[..., None], polygon, next_point)
+        end = jnp.where(inside[..., None], next_point, polygon)
+        t = near / jnp.where(crosses, near - far, 1.0)
+        point = start + t[..., None] * (end - start)
+
+        made = inside.astype(jnp.int32) + crosses.astype(jnp.int32)
+        place = jnp.cumsum(made, axis=1, dtype=jnp.int32) - made
+        moved = (place[..., None] == slot) & inside[..., None]
+        added = ((place + inside)[..., None] == slot) & crosses[..., None]
+        new = jnp.where(moved[..., None], polygon[:, :, None], 0.0)
+        new = jnp.sum(new + jnp.where(added[..., None], point[:, :, None], 0.0), axis=1)
+        origin = jnp.max(jnp.where(moved, origin[..., None], -1), axis=1)
+        return new, origin, jnp.minimum(jnp.sum(made, axis=1, dtype=jnp.int32), _MAX_CORNERS)
+
+    polygon = jnp.pad(points, ((0, 0), (0, _MAX_CORNERS - 3), (0, 0)))
+    varying_zero = (points[:, 0, 0] > 0).astype(jnp.int32) * 0
+    origin = jnp.where(slot < 3, slot, -1) + varying_zero[:, None]
+    start = (polygon, origin, jnp.full((n,), 3, jnp.int32) + varying_zero)
+    return lax.fori_loop(jnp.int32(0), jnp.int32(planes.shape[0]), cut_by, start)
+
+
+def _depth_plane(points: Float[Array, "3 n 4"], scene: Scene, box: Box) -> tuple[Plane, Float[Array, "n"]]:
+    """NDC depth over the image, from the whole triangle in homogeneous form (w may be negative); and its
+    twice-area times w0 w1 w2, whose sign says which side is seen (negative: the front)."""
+    x = HALF_PIXEL * scene.width * (points[..., 0] + points[..., 3])
+    y = HALF_PIXEL * scene.height * (points[..., 3] - points[..., 1])
+    z, w = points[..., 2], points[..., 3]
+    ones = [(1, 2), (2, 0), (0, 1)]
+    of_x = jnp.stack([y[i] * w[j] - y[j] * w[i] for i, j in ones])
+    of_y = jnp.stack([w[i] * x[j] - w[j] * x[i] for i, j in ones])
+    of_1 = jnp.stack([x[i] * y[j] - x[j] * y[i] for i, j in ones])
+    total = jnp.sum(of_1 * w, axis=0)
+    inverse = 1.0 / jnp.where(total != 0, total, 1.0)
+    right, down, base = (jnp.sum(z * q, axis=0) * inverse for q in (of_x, of_y, of_1))
+    # anchored where the piece is seen: single precision must not span the guard band
+    anchor_x, anchor_y = (q.astype(jnp.int64) << 8 for q in (box.left, box.top))
+    at_anchor = base + right * anchor_x + down * anchor_y
+    f32 = jnp.float32
+    return Plane(anchor_x, anchor_y, at_anchor.astype(f32), right.astype(f32), down.astype(f32)), total
