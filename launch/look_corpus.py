@@ -104,8 +104,9 @@ def draw(utterance: Utterance, path: Path, model: Path | None) -> None:
 
 
 def closures(corpus: SpeechCorpus) -> None:
-    """Prints, per voice: the share of m, b, p whose lip gap falls below 15 % of the utterance's median opening,
-    and, at b and p after another sound, when the lips are closest against when the sound is faintest.
+    """Prints, per voice, how many of m, b, p bring the lip gap below 15 % of the utterance's median opening.
+
+    And, at b and p after another sound, when the lips are closest against when the sound is faintest.
     """
     closed: dict[str, list[bool]] = {}
     offset: dict[str, list[float]] = {}
