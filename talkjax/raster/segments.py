@@ -114,8 +114,7 @@ def differentiable_cross(a: Pixels, b: Pixels, line: Float[Array, "n"]) -> Float
     """As `cross`, ticks across, between the exact ends and with their gradient.
 
     The fraction of the way is that of the rounded segment, corrected to first order. So there is no division
-    by a length that may vanish, the slope stays within [-2, 2], and second derivatives are those of the
-    area.
+    by a length that may vanish, and no gradient beyond 2.
     """
     rounded = segment(a, b)
     steep = rounded.steep

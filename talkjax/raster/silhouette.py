@@ -21,12 +21,10 @@ from jaxtyping import Array, Float, Int
 from talkjax.raster import depth_key, size_classes
 from talkjax.raster.edges import Edges
 from talkjax.raster.segments import Segment, cross, in_view, lines_crossed, segment, to_pixels
-from talkjax.raster.snap import HALF_PIXEL, ONE_PIXEL
+from talkjax.raster.snap import HALF_PIXEL, MAX_COORDINATE, ONE_PIXEL
 
 EDGE_CHUNK, CROSSING_CHUNK = 1024, 1024
 ABSENT, FRONT, BACK = 0, 1, 2
-MAX_COORDINATE = 1e9
-"""Vertices with a larger clip coordinate are not drawn."""
 
 
 class Frame(NamedTuple):
@@ -38,19 +36,25 @@ class Frame(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Crossings, one per entry: the pair's number and 2 * edge + (1 if the surface is at the pair's second
-    pixel), or -1. `complete` is false if there were more than entries."""
+    """Winning crossings, one per entry: the pair's number and 2 * edge + (1 if the surface is at the pair's
+    second pixel), or -1. `complete` is false if there were more crossings than entries; `everywhere` has them
+    all."""
 
     pair: Int[Array, "m"]
     edge: Int[Array, "m"]
     complete: Array
+    key: depth_key.KeyBuffer
+
+    def everywhere(self) -> Found:
+        """The same with one entry for each pixel pair, hence complete."""
+        pair = jnp.broadcast_to(jnp.arange(self.key.shape[-1], dtype=jnp.int32), self.key.shape)
+        return self._replace(pair=pair, edge=depth_key.kept_tag(self.key))
 
 
 @functools.cache
-def silhouette(capacity: int | None, cull: bool) -> Callable[..., Found]:
-    """The function (Frame with a leading batch, faces4, edges) -> Found, likewise batched.
+def silhouette(capacity: int, cull: bool) -> Callable[..., Found]:
+    """The function (Frame with a leading batch, faces4, edges) -> Found with `capacity` entries, batched.
 
-    With a `capacity`, a list of that many entries; with None, one entry per pixel pair, always complete.
     Frames, and whatever vmap adds, become a loop, as in `visibility`.
     """
     one = jax.custom_batching.custom_vmap(functools.partial(_find, capacity=capacity, cull=cull))
@@ -65,7 +69,7 @@ def silhouette(capacity: int | None, cull: bool) -> Callable[..., Found]:
         def spread(x, batched):  # type: ignore[no-untyped-def]
             return x if batched else jnp.broadcast_to(x, (axis_size, *jnp.shape(x)))
 
-        out_batched = Found(*[True] * 3)  # type: ignore[arg-type]
+        out_batched = Found(*[True] * 4)  # type: ignore[arg-type]
         if any(jax.tree.leaves(in_batched[1:])):
             everything = jax.tree.map(spread, (seen, faces4, edges), tuple(in_batched))
             return lax.map(lambda args: one(*args), everything), out_batched
@@ -74,15 +78,15 @@ def silhouette(capacity: int | None, cull: bool) -> Callable[..., Found]:
     return frames
 
 
-def _find(seen: Frame, faces4: Array, edges: Edges, *, capacity: int | None, cull: bool) -> Found:
+def _find(seen: Frame, faces4: Array, edges: Edges, *, capacity: int, cull: bool) -> Found:
     height, width = seen.face_id.shape
     facing = _facing(seen.verts_clip, faces4, height, width, cull)
     listed, count = _outline(facing, edges)
     n_pairs = 2 * height * width
     state = _Winners(
         key=depth_key.nothing_far(n_pairs),
-        pair=jnp.zeros((capacity or 1,), jnp.int32),
-        edge=jnp.zeros((capacity or 1,), jnp.int32),
+        pair=jnp.zeros((capacity,), jnp.int32),
+        edge=jnp.zeros((capacity,), jnp.int32),
         n_listed=jnp.int32(0),
     )
 
@@ -93,11 +97,9 @@ def _find(seen: Frame, faces4: Array, edges: Edges, *, capacity: int | None, cul
         return i + 1, _cross_all(winners, entry, seen, edges)
 
     state = lax.while_loop(lambda s: s[0] * EDGE_CHUNK < count, step, (jnp.int32(0), state))[1]
-    if capacity is None:
-        return Found(jnp.arange(n_pairs, dtype=jnp.int32), depth_key.kept_tag(state.key), jnp.bool_(True))
     entries = jnp.arange(capacity, dtype=jnp.int32)
     wins = (entries < state.n_listed) & (depth_key.kept_tag(state.key[state.pair]) == state.edge)
-    return Found(state.pair, jnp.where(wins, state.edge, -1), state.n_listed <= capacity)
+    return Found(state.pair, jnp.where(wins, state.edge, -1), state.n_listed <= capacity, state.key)
 
 
 def _facing(

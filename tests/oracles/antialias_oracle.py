@@ -79,7 +79,7 @@ def _parts(faces: np.ndarray) -> np.ndarray:
 
 
 def _crossings(sx, sy, a, b, positive_side, height, width):
-    """(0 rows / 1 columns, line, pixel before the crossing, surface at the larger coordinate), snapped edge."""
+    """(0 rows / 1 columns, line, pixel before the crossing, surface at the larger coordinate) of a b."""
     dx, dy = int(sx[b] - sx[a]), int(sy[b] - sy[a])
     direction = 0 if abs(dy) >= abs(dx) else 1
     along, across = ((sy, sx), (sx, sy))[direction]
