@@ -20,11 +20,14 @@ from jaxtyping import Array, Float, Int
 
 from talkjax.raster import depth_key, size_classes
 from talkjax.raster.edges import Edges
-from talkjax.raster.segments import Segment, cross, in_view, lines_crossed, segment, to_pixels
+from talkjax.raster.segments import Segment, cross, in_view, is_steep, lines_crossed, segment, to_pixels
 from talkjax.raster.snap import HALF_PIXEL, MAX_COORDINATE, ONE_PIXEL
 
 EDGE_CHUNK, CROSSING_CHUNK = 1024, 1024
 ABSENT, FRONT, BACK = 0, 1, 2
+BLOCKS = -2
+"""Tag of a crossing of a steep edge with a column, or of a flat one with a row. Such an edge is mixed in the
+other direction; here it only keeps edges behind it, further in, from counting the same outline twice."""
 
 
 class Frame(NamedTuple):
@@ -163,15 +166,22 @@ def _cross_all(winners: _Winners, entry: Int[Array, "k"], seen: Frame, edges: Ed
         jnp.where(used[:, None], seen.verts_clip[ends[:, 0]], 1.0),
         jnp.where(used[:, None], seen.verts_clip[ends[:, 1]], 1.0),
     )
-    s = segment(to_pixels(a, height, width), to_pixels(b, height, width))
+    part = jnp.asarray(edges.part)[jnp.asarray(edges.faces)[0, edge]]
+    pa, pb = to_pixels(a, height, width), to_pixels(b, height, width)
+    # every edge twice, cut by rows and by columns
+    by_rows = jnp.broadcast_to(jnp.array([[True], [False]]), (2, EDGE_CHUNK))
+    counts = is_steep(pa, pb) == by_rows
+    s = jax.vmap(segment, in_axes=(None, None, 0))(pa, pb, by_rows)
     first, end = lines_crossed(s, height, width)
-    n_lines = jnp.where(used & visible, end - first, 0.0).astype(jnp.int32)
+    n_lines = jnp.where(used & visible, end - first, 0.0).astype(jnp.int32).reshape(-1)
     total = jnp.cumsum(n_lines)
     # the surface is on the side of larger coordinates
-    beyond = ((s.along[1] > s.along[0]) == s.steep) == ((entry & 1) == 1)
-    part = jnp.asarray(edges.part)[jnp.asarray(edges.faces)[0, edge]]
-    rows = jnp.stack([*s.along, *s.across, *s.depth, first - (total - n_lines)], axis=-1)
-    marks = jnp.stack([edge, s.steep.astype(jnp.int32), beyond.astype(jnp.int32), part], axis=-1)
+    beyond = ((s.along[1] > s.along[0]) == by_rows) == ((entry & 1) == 1)
+    start = first.reshape(-1) - (total - n_lines)
+    rows = jnp.stack([q.reshape(-1) for q in (*s.along, *s.across, *s.depth)] + [start], axis=-1)
+    tag = jnp.where(counts, 2 * edge + beyond, BLOCKS)
+    columns = [tag, by_rows, beyond, jnp.broadcast_to(part, by_rows.shape)]
+    marks = jnp.stack([c.astype(jnp.int32).reshape(-1) for c in columns], axis=-1)
 
     def step(state: tuple[Array, _Winners]) -> tuple[Array, _Winners]:
         start, winners = state
@@ -190,18 +200,18 @@ def _keep(
 ) -> _Winners:
     """Draws those of a chunk of crossings that are seen, and lists them."""
     height, width = seen.face_id.shape
-    edge, steep, beyond, part = mark[:, 0], mark[:, 1] == 1, mark[:, 2] == 1, mark[:, 3]
-    s = Segment((row[:, 0], row[:, 1]), (row[:, 2], row[:, 3]), (row[:, 4], row[:, 5]), steep)
+    tag, by_rows, beyond, part = mark[:, 0], mark[:, 1] == 1, mark[:, 2] == 1, mark[:, 3]
+    s = Segment((row[:, 0], row[:, 1]), (row[:, 2], row[:, 3]), (row[:, 4], row[:, 5]), by_rows)
     line = k.astype(jnp.float32) + row[:, 6]
     across, t = cross(s, line)
     depth = s.depth[0] + t * (s.depth[1] - s.depth[0])
     # a crossing exactly on a center belongs to the pair before it
     place = (across - HALF_PIXEL) / ONE_PIXEL
     before = jnp.ceil(place) - 1
-    used &= (before >= 0) & (before + 1 < jnp.where(steep, width, height))
+    used &= (before >= 0) & (before + 1 < jnp.where(by_rows, width, height))
     line, before = line.astype(jnp.int32), jnp.where(used, before, 0).astype(jnp.int32)
-    first = jnp.where(used, jnp.where(steep, line * width + before, before * width + line), 0)
-    second = first + jnp.where(used, jnp.where(steep, 1, width), 0)
+    first = jnp.where(used, jnp.where(by_rows, line * width + before, before * width + line), 0)
+    second = first + jnp.where(used, jnp.where(by_rows, 1, width), 0)
     inside, outside = jnp.where(beyond, second, first), jnp.where(beyond, first, second)
     face_id, seen_depth = seen.face_id.reshape(-1), seen.depth.reshape(-1)
     hidden = (face_id[outside] >= 0) & (depth >= seen_depth[outside])
@@ -210,10 +220,10 @@ def _keep(
     used &= own & ~hidden
     offset = place - before.astype(jnp.float32)
     reach = jnp.where(beyond, 1 - offset, offset)  # from the inner pixel's center
-    pair = first + jnp.where(steep, 0, height * width)
-    tag = 2 * edge + beyond
-    rank = jnp.cumsum(used.astype(jnp.int32))
-    slot = jnp.where(used, winners.n_listed + rank - 1, size_classes.NOWHERE)
+    pair = first + jnp.where(by_rows, 0, height * width)
+    listed = used & (tag >= 0)
+    rank = jnp.cumsum(listed.astype(jnp.int32))
+    slot = jnp.where(listed, winners.n_listed + rank - 1, size_classes.NOWHERE)
     return _Winners(
         key=depth_key.keep_largest(winners.key, jnp.where(used, pair, size_classes.NOWHERE), reach, tag),
         pair=winners.pair.at[slot].set(pair, mode="drop"),
