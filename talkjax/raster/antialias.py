@@ -2,8 +2,8 @@
 
 Edge-driven: the mesh's own silhouette edges are written into the image. The usual way (Laine et al. 2020,
 arXiv 2011.03277) looks for edges only in triangles that won one of two neighboring pixels; at the limb of a
-finely meshed surface the triangles that own the outline are slivers that win none, and most of the gradient is
-lost.
+finely meshed surface the triangles that own the outline are slivers that win none, and most of the gradient
+is lost.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _antialias(
 
     @jax.checkpoint
     def everywhere(color: Array, verts: Array) -> Array:
-        return _mix(color, verts, silhouette(None, cull)(seen, faces4, edges), edge_verts)
+        return _mix(color, verts, found.everywhere(), edge_verts)
 
     return lax.cond(_for_all(jnp.all(found.complete)), listed, everywhere, color, verts)
 

@@ -20,13 +20,13 @@ _MIN_W = 1e-6
 
 
 class Segment(NamedTuple):
-    """The visible part of an edge, ticks. A steep one (taller than wide) is cut by rows of pixel centers, any
-    other by columns: `along` is y for a steep one, else x; `across` is the other."""
+    """The visible part of an edge, ticks, to be cut by rows of pixel centers (`by_rows`) or by columns:
+    `along` is y for rows, else x; `across` is the other."""
 
     along: tuple[Float[Array, "n"], Float[Array, "n"]]
     across: tuple[Float[Array, "n"], Float[Array, "n"]]
     depth: tuple[Float[Array, "n"], Float[Array, "n"]]
-    steep: Bool[Array, "n"]
+    by_rows: Bool[Array, "n"]
 
 
 class Pixels(NamedTuple):
@@ -71,15 +71,14 @@ def to_pixels(points: Float[Array, "n 4"], height: int, width: int) -> Pixels:
     return Pixels((x + middle[0], y + middle[1]), rounded, points[:, 2] / w)
 
 
-def segment(a: Pixels, b: Pixels) -> Segment:
+def segment(a: Pixels, b: Pixels, by_rows: Bool[Array, "n"]) -> Segment:
     """The segment between rounded ends; no gradient."""
     (ax, ay), (bx, by) = a.rounded, b.rounded
-    steep = is_steep(a, b)
     return Segment(
-        along=(jnp.where(steep, ay, ax), jnp.where(steep, by, bx)),
-        across=(jnp.where(steep, ax, ay), jnp.where(steep, bx, by)),
+        along=(jnp.where(by_rows, ay, ax), jnp.where(by_rows, by, bx)),
+        across=(jnp.where(by_rows, ax, ay), jnp.where(by_rows, bx, by)),
         depth=(lax.stop_gradient(a.depth), lax.stop_gradient(b.depth)),
-        steep=steep,
+        by_rows=by_rows,
     )
 
 
@@ -94,7 +93,7 @@ def lines_crossed(s: Segment, n_rows: int, n_columns: int) -> tuple[Float[Array,
     A center at the segment's lower end counts, one at its upper end does not: where two edges meet on a
     center, one of them has it, as with coverage.
     """
-    count = jnp.where(s.steep, n_rows, n_columns).astype(jnp.float32)
+    count = jnp.where(s.by_rows, n_rows, n_columns).astype(jnp.float32)
     first = jnp.ceil((jnp.minimum(*s.along) - HALF_PIXEL) / ONE_PIXEL)
     end = jnp.ceil((jnp.maximum(*s.along) - HALF_PIXEL) / ONE_PIXEL)
     first = jnp.clip(first, 0.0, count)
@@ -111,14 +110,13 @@ def cross(s: Segment, line: Float[Array, "n"]) -> tuple[Float[Array, "n"], Float
 
 
 def differentiable_cross(a: Pixels, b: Pixels, line: Float[Array, "n"]) -> Float[Array, "n"]:
-    """As `cross`, ticks across, between the exact ends and with their gradient.
+    """As `cross`, ticks across, by rows if steep, else by columns; of the exact ends and with their gradient.
 
     The fraction of the way is that of the rounded segment, corrected to first order. So there is no division
-    by a length that may vanish, the slope stays within [-2, 2], and second derivatives are those of the
-    area.
+    by a length that may vanish, and no gradient beyond 2.
     """
-    rounded = segment(a, b)
-    steep = rounded.steep
+    steep = is_steep(a, b)
+    rounded = segment(a, b, steep)
     _, t = cross(rounded, line)
     length = rounded.along[1] - rounded.along[0]
     length = jnp.where(length == 0, 1.0, length)

@@ -20,13 +20,14 @@ from jaxtyping import Array, Float, Int
 
 from talkjax.raster import depth_key, size_classes
 from talkjax.raster.edges import Edges
-from talkjax.raster.segments import Segment, cross, in_view, lines_crossed, segment, to_pixels
-from talkjax.raster.snap import HALF_PIXEL, ONE_PIXEL
+from talkjax.raster.segments import Segment, cross, in_view, is_steep, lines_crossed, segment, to_pixels
+from talkjax.raster.snap import HALF_PIXEL, MAX_COORDINATE, ONE_PIXEL
 
 EDGE_CHUNK, CROSSING_CHUNK = 1024, 1024
 ABSENT, FRONT, BACK = 0, 1, 2
-MAX_COORDINATE = 1e9
-"""Vertices with a larger clip coordinate are not drawn."""
+BLOCKS = -2
+"""Tag of a crossing of a steep edge with a column, or of a flat one with a row. Such an edge is mixed in the
+other direction; here it only keeps edges behind it, further in, from counting the same outline twice."""
 
 
 class Frame(NamedTuple):
@@ -38,19 +39,25 @@ class Frame(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Crossings, one per entry: the pair's number and 2 * edge + (1 if the surface is at the pair's second
-    pixel), or -1. `complete` is false if there were more than entries."""
+    """Winning crossings, one per entry: the pair's number and 2 * edge + (1 if the surface is at the pair's
+    second pixel), or -1. `complete` is false if there were more crossings than entries; `everywhere` has them
+    all."""
 
     pair: Int[Array, "m"]
     edge: Int[Array, "m"]
     complete: Array
+    key: depth_key.KeyBuffer
+
+    def everywhere(self) -> Found:
+        """The same with one entry for each pixel pair, hence complete."""
+        pair = jnp.broadcast_to(jnp.arange(self.key.shape[-1], dtype=jnp.int32), self.key.shape)
+        return self._replace(pair=pair, edge=depth_key.kept_tag(self.key))
 
 
 @functools.cache
-def silhouette(capacity: int | None, cull: bool) -> Callable[..., Found]:
-    """The function (Frame with a leading batch, faces4, edges) -> Found, likewise batched.
+def silhouette(capacity: int, cull: bool) -> Callable[..., Found]:
+    """The function (Frame with a leading batch, faces4, edges) -> Found with `capacity` entries, batched.
 
-    With a `capacity`, a list of that many entries; with None, one entry per pixel pair, always complete.
     Frames, and whatever vmap adds, become a loop, as in `visibility`.
     """
     one = jax.custom_batching.custom_vmap(functools.partial(_find, capacity=capacity, cull=cull))
@@ -65,7 +72,7 @@ def silhouette(capacity: int | None, cull: bool) -> Callable[..., Found]:
         def spread(x, batched):  # type: ignore[no-untyped-def]
             return x if batched else jnp.broadcast_to(x, (axis_size, *jnp.shape(x)))
 
-        out_batched = Found(*[True] * 3)  # type: ignore[arg-type]
+        out_batched = Found(*[True] * 4)  # type: ignore[arg-type]
         if any(jax.tree.leaves(in_batched[1:])):
             everything = jax.tree.map(spread, (seen, faces4, edges), tuple(in_batched))
             return lax.map(lambda args: one(*args), everything), out_batched
@@ -74,15 +81,15 @@ def silhouette(capacity: int | None, cull: bool) -> Callable[..., Found]:
     return frames
 
 
-def _find(seen: Frame, faces4: Array, edges: Edges, *, capacity: int | None, cull: bool) -> Found:
+def _find(seen: Frame, faces4: Array, edges: Edges, *, capacity: int, cull: bool) -> Found:
     height, width = seen.face_id.shape
     facing = _facing(seen.verts_clip, faces4, height, width, cull)
     listed, count = _outline(facing, edges)
     n_pairs = 2 * height * width
     state = _Winners(
         key=depth_key.nothing_far(n_pairs),
-        pair=jnp.zeros((capacity or 1,), jnp.int32),
-        edge=jnp.zeros((capacity or 1,), jnp.int32),
+        pair=jnp.zeros((capacity,), jnp.int32),
+        edge=jnp.zeros((capacity,), jnp.int32),
         n_listed=jnp.int32(0),
     )
 
@@ -93,11 +100,9 @@ def _find(seen: Frame, faces4: Array, edges: Edges, *, capacity: int | None, cul
         return i + 1, _cross_all(winners, entry, seen, edges)
 
     state = lax.while_loop(lambda s: s[0] * EDGE_CHUNK < count, step, (jnp.int32(0), state))[1]
-    if capacity is None:
-        return Found(jnp.arange(n_pairs, dtype=jnp.int32), depth_key.kept_tag(state.key), jnp.bool_(True))
     entries = jnp.arange(capacity, dtype=jnp.int32)
     wins = (entries < state.n_listed) & (depth_key.kept_tag(state.key[state.pair]) == state.edge)
-    return Found(state.pair, jnp.where(wins, state.edge, -1), state.n_listed <= capacity)
+    return Found(state.pair, jnp.where(wins, state.edge, -1), state.n_listed <= capacity, state.key)
 
 
 def _facing(
@@ -161,15 +166,22 @@ def _cross_all(winners: _Winners, entry: Int[Array, "k"], seen: Frame, edges: Ed
         jnp.where(used[:, None], seen.verts_clip[ends[:, 0]], 1.0),
         jnp.where(used[:, None], seen.verts_clip[ends[:, 1]], 1.0),
     )
-    s = segment(to_pixels(a, height, width), to_pixels(b, height, width))
+    part = jnp.asarray(edges.part)[jnp.asarray(edges.faces)[0, edge]]
+    pa, pb = to_pixels(a, height, width), to_pixels(b, height, width)
+    # every edge twice, cut by rows and by columns
+    by_rows = jnp.broadcast_to(jnp.array([[True], [False]]), (2, EDGE_CHUNK))
+    counts = is_steep(pa, pb) == by_rows
+    s = jax.vmap(segment, in_axes=(None, None, 0))(pa, pb, by_rows)
     first, end = lines_crossed(s, height, width)
-    n_lines = jnp.where(used & visible, end - first, 0.0).astype(jnp.int32)
+    n_lines = jnp.where(used & visible, end - first, 0.0).astype(jnp.int32).reshape(-1)
     total = jnp.cumsum(n_lines)
     # the surface is on the side of larger coordinates
-    beyond = ((s.along[1] > s.along[0]) == s.steep) == ((entry & 1) == 1)
-    part = jnp.asarray(edges.part)[jnp.asarray(edges.faces)[0, edge]]
-    rows = jnp.stack([*s.along, *s.across, *s.depth, first - (total - n_lines)], axis=-1)
-    marks = jnp.stack([edge, s.steep.astype(jnp.int32), beyond.astype(jnp.int32), part], axis=-1)
+    beyond = ((s.along[1] > s.along[0]) == by_rows) == ((entry & 1) == 1)
+    start = first.reshape(-1) - (total - n_lines)
+    rows = jnp.stack([q.reshape(-1) for q in (*s.along, *s.across, *s.depth)] + [start], axis=-1)
+    tag = jnp.where(counts, 2 * edge + beyond, BLOCKS)
+    columns = [tag, by_rows, beyond, jnp.broadcast_to(part, by_rows.shape)]
+    marks = jnp.stack([c.astype(jnp.int32).reshape(-1) for c in columns], axis=-1)
 
     def step(state: tuple[Array, _Winners]) -> tuple[Array, _Winners]:
         start, winners = state
@@ -188,18 +200,18 @@ def _keep(
 ) -> _Winners:
     """Draws those of a chunk of crossings that are seen, and lists them."""
     height, width = seen.face_id.shape
-    edge, steep, beyond, part = mark[:, 0], mark[:, 1] == 1, mark[:, 2] == 1, mark[:, 3]
-    s = Segment((row[:, 0], row[:, 1]), (row[:, 2], row[:, 3]), (row[:, 4], row[:, 5]), steep)
+    tag, by_rows, beyond, part = mark[:, 0], mark[:, 1] == 1, mark[:, 2] == 1, mark[:, 3]
+    s = Segment((row[:, 0], row[:, 1]), (row[:, 2], row[:, 3]), (row[:, 4], row[:, 5]), by_rows)
     line = k.astype(jnp.float32) + row[:, 6]
     across, t = cross(s, line)
     depth = s.depth[0] + t * (s.depth[1] - s.depth[0])
     # a crossing exactly on a center belongs to the pair before it
     place = (across - HALF_PIXEL) / ONE_PIXEL
     before = jnp.ceil(place) - 1
-    used &= (before >= 0) & (before + 1 < jnp.where(steep, width, height))
+    used &= (before >= 0) & (before + 1 < jnp.where(by_rows, width, height))
     line, before = line.astype(jnp.int32), jnp.where(used, before, 0).astype(jnp.int32)
-    first = jnp.where(used, jnp.where(steep, line * width + before, before * width + line), 0)
-    second = first + jnp.where(used, jnp.where(steep, 1, width), 0)
+    first = jnp.where(used, jnp.where(by_rows, line * width + before, before * width + line), 0)
+    second = first + jnp.where(used, jnp.where(by_rows, 1, width), 0)
     inside, outside = jnp.where(beyond, second, first), jnp.where(beyond, first, second)
     face_id, seen_depth = seen.face_id.reshape(-1), seen.depth.reshape(-1)
     hidden = (face_id[outside] >= 0) & (depth >= seen_depth[outside])
@@ -208,10 +220,10 @@ def _keep(
     used &= own & ~hidden
     offset = place - before.astype(jnp.float32)
     reach = jnp.where(beyond, 1 - offset, offset)  # from the inner pixel's center
-    pair = first + jnp.where(steep, 0, height * width)
-    tag = 2 * edge + beyond
-    rank = jnp.cumsum(used.astype(jnp.int32))
-    slot = jnp.where(used, winners.n_listed + rank - 1, size_classes.NOWHERE)
+    pair = first + jnp.where(by_rows, 0, height * width)
+    listed = used & (tag >= 0)
+    rank = jnp.cumsum(listed.astype(jnp.int32))
+    slot = jnp.where(listed, winners.n_listed + rank - 1, size_classes.NOWHERE)
     return _Winners(
         key=depth_key.keep_largest(winners.key, jnp.where(used, pair, size_classes.NOWHERE), reach, tag),
         pair=winners.pair.at[slot].set(pair, mode="drop"),

@@ -44,7 +44,9 @@ def antialias(
         if len(wings) == 2 and side(wings[0][1]) != side(wings[1][1]):
             continue
         for face, opposite in wings if len(wings) != 2 else wings[:1]:
-            for direction, line, before, plus in _crossings(sx, sy, a, b, side(opposite), height, width):
+            for direction, line, before, plus, counts in _crossings(
+                sx, sy, a, b, side(opposite), height, width
+            ):
                 pixels = [(line, before), (line, before + 1)]
                 if direction == 1:
                     pixels = [(c, r) for r, c in pixels]
@@ -56,12 +58,12 @@ def antialias(
                     continue
                 share = (0.5 - (offset - before)) if plus else (offset - before - 0.5)
                 if share > best.get((direction, *pixels[0]), (-np.inf,))[0]:
-                    best[(direction, *pixels[0])] = (share, inside, outside)
+                    best[(direction, *pixels[0])] = (share, inside, outside, counts)
     image = np.asarray(color, np.float64)
     for direction in (0, 1):
         before_pass, image = image, image.copy()
-        for (d, _, _), (share, inside, outside) in best.items():
-            if d == direction:
+        for (d, _, _), (share, inside, outside, counts) in best.items():
+            if d == direction and counts:
                 target = outside if share > 0 else inside
                 image[target] += np.clip(share, -0.5, 0.5) * (before_pass[inside] - before_pass[outside])
     return image
@@ -79,29 +81,31 @@ def _parts(faces: np.ndarray) -> np.ndarray:
 
 
 def _crossings(sx, sy, a, b, positive_side, height, width):
-    """(0 rows / 1 columns, line, pixel before the crossing, surface at the larger coordinate), snapped edge."""
+    """Of the snapped edge a b: (0 rows / 1 columns, line, pixel before the crossing, surface at the larger
+    coordinate, whether it counts in this direction or only blocks)."""
     dx, dy = int(sx[b] - sx[a]), int(sy[b] - sy[a])
-    direction = 0 if abs(dy) >= abs(dx) else 1
-    along, across = ((sy, sx), (sx, sy))[direction]
-    n_lines, n_across = ((height, width), (width, height))[direction]
-    low, high = sorted((int(along[a]), int(along[b])))
-    # the positive side of a -> b is (-dy, dx)
-    plus = positive_side == ((-dy > 0) if direction == 0 else (dx > 0))
-    for line in range(max(-((128 - low) // 256), 0), n_lines):
-        center = 256 * line + 128
-        if center >= high:
-            break
-        step = int(along[b] - along[a])
-        # ceil of the place in whole pixels, in integers
-        numerator = (int(across[a]) - 128) * step + (center - int(along[a])) * int(across[b] - across[a])
-        before = -((-numerator) // (256 * step)) - 1
-        if 0 <= before < n_across - 1:
-            yield direction, line, before, plus
+    for direction in (0, 1):
+        along, across = ((sy, sx), (sx, sy))[direction]
+        n_lines, n_across = ((height, width), (width, height))[direction]
+        low, high = sorted((int(along[a]), int(along[b])))
+        # the positive side of a -> b is (-dy, dx)
+        plus = positive_side == ((-dy > 0) if direction == 0 else (dx > 0))
+        counts = (abs(dy) >= abs(dx)) == (direction == 0)
+        for line in range(max(-((128 - low) // 256), 0), n_lines):
+            center = 256 * line + 128
+            if center >= high:
+                break
+            step = int(along[b] - along[a])
+            # ceil of the place in whole pixels, in integers
+            numerator = (int(across[a]) - 128) * step + (center - int(along[a])) * int(across[b] - across[a])
+            before = -((-numerator) // (256 * step)) - 1
+            if 0 <= before < n_across - 1:
+                yield direction, line, before, plus, counts
 
 
 def _exact(x, y, sx, sy, a, b, direction, line):
     """Where the unrounded edge crosses, in pixels from the first center, and how far along."""
     along, across = ((y, x), (x, y))[direction]
     step = along[b] - along[a]
-    t = (line + 0.5 - along[a]) / step if abs(step) > 1e-3 else 0.5
+    t = (line + 0.5 - along[a]) / step if abs(step) > 1e-6 else 0.5
     return across[a] + t * (across[b] - across[a]) - 0.5, t
