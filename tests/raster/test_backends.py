@@ -14,7 +14,7 @@ import pytest
 from talkjax.errors import InputError
 from talkjax.raster import Topology, meshlets, rasterize
 from tests.conftest import ROOT
-from tests.raster.meshes import head, head_views, soup, view
+from tests.raster.meshes import head, head_views, soup
 from tests.raster.test_clip import BOX, BOX_FACES, camera_inside
 
 HEIGHT, WIDTH = 75, 91
@@ -38,8 +38,9 @@ def scenes():
     views = head_views(VERTS, 2)
     views[1, FACES[3000]] = np.nan
     yield "head", views, FACES
-    # so small that all of its 79 meshlets touch the same tiles: more than a list holds
-    yield "tiny head", np.stack([view(VERTS, 0.1, zoom=0.35), view(VERTS, 2.0, zoom=0.2)]), FACES
+    # ten thousand triangles on a spot: all 79 meshlets touch the same tiles, more than a list holds
+    clip, faces = soup(4, len(VERTS), len(FACES), 0.12)
+    yield "crowd", *padded_pair(clip, clip[::-1], faces)
     clip, faces = soup(2, 120, 150, 1.5)
     yield "large triangles", *padded_pair(clip, clip[::-1], faces)
     yield "cut triangles", *padded_pair(camera_inside(BOX), camera_inside(BOX, 2.0), BOX_FACES)
