@@ -20,11 +20,11 @@ NOWHERE = 1 << 30
 def classify(extent: Int[Array, "n"], limits: tuple[int, ...]) -> Int[Array, "n"]:
     """Class k + 1 for the first k with extent <= limits[k]; 0 (not drawn) where extent <= 0 or above all
     limits."""
-    result, low = jnp.zeros_like(extent), 0
-    for k, limit in enumerate(limits):
-        result = jnp.where((extent > low) & (extent <= limit), k + 1, result)
-        low = limit
-    return result
+    # counting limits passed is one compare and one add each; a chain of selects stays scalar code
+    passed = jnp.zeros_like(extent)
+    for limit in (0, *limits):
+        passed += (extent > limit).astype(extent.dtype)
+    return jnp.where(passed > len(limits), 0, passed)
 
 
 def _exclusive_counts(x: Float[Array, "*b n"]) -> Float[Array, "*b n"]:
