@@ -15,10 +15,8 @@ from talkjax.raster.scene import Scene
 from talkjax.raster.snap import as_corners, gather_rows, pixel_box
 from talkjax.raster.triangles import LARGE_CLASS, N_CLASSES, WINDOWS, classify
 from talkjax.raster.windows import (
-    EMPTY_WINDOW,
-    PIXEL_COLUMN,
+    EMPTY_ROW,
     ROW,
-    SIZE_COLUMN,
     depth_plane,
     double_area,
     draw_windows,
@@ -95,14 +93,11 @@ def _draw_class(
     """Draws rows first .. end of the table, all of one class, `chunk` at a time."""
 
     def step(state: tuple[Array, KeyBuffer]) -> tuple[Array, KeyBuffer]:
-        i, buffer = state
-        begin = first + i * chunk
+        begin, buffer = state
         place = jnp.minimum(begin, table.shape[0] - chunk)
-        rows = lax.dynamic_slice(table, (place, 0), (chunk, ROW))
         own = place + jnp.arange(chunk, dtype=jnp.int32)
-        own_class = (own >= begin) & (own < end)
-        rows = rows.at[:, SIZE_COLUMN].set(jnp.where(own_class, rows[:, SIZE_COLUMN], EMPTY_WINDOW))
-        rows = rows.at[:, PIXEL_COLUMN].set(jnp.where(own_class, rows[:, PIXEL_COLUMN], 0))
-        return i + 1, draw_windows(buffer, rows, side, scene.width)
+        rows = lax.dynamic_slice(table, (place, 0), (chunk, ROW))
+        rows = jnp.where(((own >= begin) & (own < end))[:, None], rows, EMPTY_ROW)
+        return begin + chunk, draw_windows(buffer, rows, side, scene.width)
 
-    return lax.while_loop(lambda state: first + state[0] * chunk < end, step, (scene.zero, buffer))[1]
+    return lax.while_loop(lambda state: state[0] < end, step, (first, buffer))[1]
