@@ -96,8 +96,8 @@ def _moved(
     """The same windows begun `right` and `down` pixels later. Depth stays told from the old first pixel, so
     that it keeps its bits."""
     columns = [rows[:, k] for k in range(rows.shape[1])]
-    for e in (0, 3, 6):
-        columns[e] = columns[e] + columns[e + 1] * right + columns[e + 2] * down
+    for e in range(3):
+        columns[e] = columns[e] + columns[e + 3] * right + columns[e + 6] * down
     columns[SIZE_COLUMN] = columns[SIZE_COLUMN] - (right | (down << 16))
     columns[PIXEL_COLUMN] = columns[PIXEL_COLUMN] + down * width + right
     columns[OFFSET_COLUMN] = right | (down << 16)
