@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from talkjax.raster.scene import Scene
-from talkjax.raster.snap import GUARD, HALF_PIXEL, Box, Corners, pixel_box
+from talkjax.raster.snap import GUARD, HALF_PIXEL, SUBPIXEL_BITS, min3
 from talkjax.raster.windows import Plane
 
 _MAX_CORNERS = 8
@@ -26,36 +26,36 @@ _WIDER = 1.0 + 2.0**-16
 
 def cut(
     scene: Scene, triangles: Int[Array, "n"], piece: Int[Array, "n"]
-) -> tuple[Corners, Plane, Box, Bool[Array, "n"]]:
-    """Piece number `piece` of each triangle: int64 corners, depth plane, box on the image, and whether it is
-    there and faces the camera.
+) -> tuple[list[Int[Array, "n"]], Plane, Bool[Array, "n"]]:
+    """Piece number `piece` of each triangle: corners x, x, x, y, y, y, depth plane, and whether it is there
+    and faces the camera.
 
     Call it inside of `depth_key.x64`.
     """
     verts = scene.verts_of(triangles)
-    own_rows = scene.snapped.at[verts].get(mode="promise_in_bounds")
+    own = scene.snapped.at[verts].get(mode="promise_in_bounds")
     points = scene.verts_clip.at[verts].get(mode="promise_in_bounds").astype(jnp.float64)
     polygon, origin, count = _polygon(points.transpose(1, 0, 2), _planes(scene.height, scene.width))
 
-    # a corner that was not cut keeps its snapped position: the neighbors have the same
     w = jnp.where(polygon[..., 3] > 0, polygon[..., 3], 1.0)
-    keep = jnp.maximum(origin, 0)
-    flags = jnp.take_along_axis(own_rows[..., 3].T, keep, axis=1)
-    keeps = (origin >= 0) & (flags == 0)
     snapped = []
     for axis, size, sign in ((0, scene.width, 1.0), (1, scene.height, -1.0)):
-        value = jnp.rint(sign * polygon[..., axis] / w * (HALF_PIXEL * size)).astype(jnp.int64)
-        known = jnp.take_along_axis(own_rows[..., axis].T, keep, axis=1).astype(jnp.int64)
-        snapped.append(jnp.where(keeps, known, value + HALF_PIXEL * size))
-
-    index = jnp.stack([piece * 0, piece + 1, piece + 2], axis=1)
-    x, y = (jnp.take_along_axis(q, index, axis=1) for q in snapped)
-    corners = Corners([x[:, i] for i in range(3)], [y[:, i] for i in range(3)], [])
-    narrow = pixel_box(corners, scene.height, scene.width)
-    box = Box(*(q.astype(jnp.int32) for q in narrow))
-    plane, facing = _depth_plane(points, scene, narrow)
+        value = jnp.rint(sign * polygon[..., axis] / w * (HALF_PIXEL * size)).astype(jnp.int32)
+        value += HALF_PIXEL * size
+        # a corner that was not cut keeps its snapped position: the neighbors have the same
+        for i in range(3):
+            keeps = (origin == i) & (own[i, :, 3] == 0)[:, None]
+            value = jnp.where(keeps, own[i, :, axis, None], value)
+        snapped.append(value)
+    slot = jnp.arange(_MAX_CORNERS, dtype=jnp.int32)
+    corners = [
+        jnp.sum(jnp.where(slot == place[:, None], value, 0), axis=1, dtype=jnp.int32)
+        for value in snapped
+        for place in (piece * 0, piece + 1, piece + 2)
+    ]
+    plane, facing = _depth_plane(points, corners, scene)
     seen = (facing < 0) if scene.cull else (facing != 0)
-    return corners, plane, box, seen & (piece + 2 < count)
+    return corners, plane, seen & (piece + 2 < count)
 
 
 def _planes(height: int, width: int) -> Float[np.ndarray, "5 4"]:
@@ -78,10 +78,10 @@ def _polygon(
     def cut_by(k: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         polygon, origin, count = state
         exists = slot < count[:, None]
-        following = jnp.where(slot + 1 < count[:, None], (slot + 1) % _MAX_CORNERS, 0)
-        distance = jnp.einsum("nmc,c->nm", polygon, jnp.asarray(planes)[k], precision=lax.Precision.HIGHEST)
-        next_point = jnp.take_along_axis(polygon, following[..., None], axis=1)
-        next_distance = jnp.take_along_axis(distance, following, axis=1)
+        is_last = slot + 1 == count[:, None]
+        distance = jnp.sum(polygon * jnp.asarray(planes)[k], axis=-1)
+        next_point = jnp.where(is_last[..., None], polygon[:, :1], jnp.roll(polygon, -1, axis=1))
+        next_distance = jnp.where(is_last, distance[:, :1], jnp.roll(distance, -1, axis=1))
         inside = exists & (distance >= 0)
         crosses = exists & ((distance >= 0) != (next_distance >= 0))
         near, far = jnp.where(inside, distance, next_distance), jnp.where(inside, next_distance, distance)
@@ -106,7 +106,9 @@ def _polygon(
     return lax.fori_loop(jnp.int32(0), jnp.int32(planes.shape[0]), cut_by, start)
 
 
-def _depth_plane(points: Float[Array, "3 n 4"], scene: Scene, box: Box) -> tuple[Plane, Float[Array, "n"]]:
+def _depth_plane(
+    points: Float[Array, "3 n 4"], corners: list[Array], scene: Scene
+) -> tuple[Plane, Float[Array, "n"]]:
     """NDC depth over the image, from the whole triangle in homogeneous form (w may be negative); and its
     twice-area times w0 w1 w2, whose sign says which side is seen (negative: the front)."""
     x = HALF_PIXEL * scene.width * (points[..., 0] + points[..., 3])
@@ -120,7 +122,8 @@ def _depth_plane(points: Float[Array, "3 n 4"], scene: Scene, box: Box) -> tuple
     inverse = 1.0 / jnp.where(total != 0, total, 1.0)
     right, down, base = (jnp.sum(z * q, axis=0) * inverse for q in (of_x, of_y, of_1))
     # anchored where the piece is seen: single precision must not span the guard band
-    anchor_x, anchor_y = (q.astype(jnp.int64) << 8 for q in (box.left, box.top))
+    anchor_x = jnp.clip(min3(corners[:3]), 0, scene.width << SUBPIXEL_BITS)
+    anchor_y = jnp.clip(min3(corners[3:]), 0, scene.height << SUBPIXEL_BITS)
     at_anchor = base + right * anchor_x + down * anchor_y
     f32 = jnp.float32
     return Plane(anchor_x, anchor_y, at_anchor.astype(f32), right.astype(f32), down.astype(f32)), total

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Int
 
 from talkjax.raster import clip, depth_key
 from talkjax.raster.depth_key import KeyBuffer
 from talkjax.raster.scene import Scene
-from talkjax.raster.snap import Box, Corners, as_corners, gather_rows, pixel_box
+from talkjax.raster.snap import Corners, as_corners, gather_rows, pixel_box
 from talkjax.raster.windows import (
     EMPTY_WINDOW,
     ROW,
@@ -25,7 +25,6 @@ from talkjax.raster.windows import (
     Plane,
     depth_plane,
     double_area,
-    draw_windows,
     window_rows,
 )
 
@@ -40,13 +39,10 @@ class Effort(NamedTuple):
 
 
 class Pieces(NamedTuple):
-    """Large triangles ready to be drawn: int64 corners, depth plane, box, number; not drawn if not seen."""
+    """Large triangles ready to be drawn, as rows of integers (one gather fetches all of a piece)."""
 
-    corners: Corners
-    plane: Plane
-    box: Box
-    triangle: Int[Array, "n"]
-    seen: Bool[Array, "n"]
+    rows: Int[Array, "n 16"]
+    n_tiles: Int[Array, "n"]
 
 
 def draw_large(
@@ -56,7 +52,7 @@ def draw_large(
     n_large: Int[Array, ""],
     n_cut: Int[Array, ""],
     effort: Effort,
-    draw: Callable[[KeyBuffer, Array, int, int], KeyBuffer] = draw_windows,
+    draw: Callable[[KeyBuffer, Array, int, int], KeyBuffer],
 ) -> KeyBuffer:
     """Draws the `n_large` large triangles and then the `n_cut` triangles to be cut that `listed` names.
 
@@ -75,37 +71,48 @@ def draw_large(
 def pieces_of(
     scene: Scene, listed: Callable[[Array], Array], n_large: Array, n_cut: Array, first: Array, n: int
 ) -> Pieces:
-    """Items first .. first + n of the list of large triangles and of the pieces of those to be cut."""
+    """Items first .. first + n of the list of large triangles and of the pieces of those to be cut.
+
+    Columns: corners x, x, x, y, y, y; the depth plane's x, y, z, right, down; last pixel of the box (column,
+    row); first tile (column and row packed); triangle.
+    """
     item = first + jnp.arange(n, dtype=jnp.int32)
     past_large = jnp.maximum(item - n_large, 0)
     triangle = listed(jnp.where(item < n_large, item, n_large + past_large // clip.PIECES))
     piece = past_large % clip.PIECES
-
-    def whole(_: None) -> tuple[Corners, Plane, Box, Array]:
-        corners = as_corners(gather_rows(scene.snapped, scene.verts_of(triangle)))
-        box = pixel_box(corners, scene.height, scene.width)
-        x, y = ([q.astype(jnp.int64) for q in axis] for axis in (corners.x, corners.y))
-        wide = Corners(x, y, corners.z)
-        area = double_area(wide)
-        seen = (area < 0) if scene.cull else (area != 0)
-        return wide._replace(z=[]), depth_plane(wide, area), box, seen & (item < n_large)
-
-    def mixed(_: None) -> tuple[Corners, Plane, Box, Array]:
-        large, parts = whole(None), clip.cut(scene, triangle, piece)
-        is_large = item < n_large
-        chosen = [jnp.where(is_large, a, b) for a, b in zip(_leaves(large), _leaves(parts), strict=True)]
-        x, y, plane, box, seen = chosen[:3], chosen[3:6], chosen[6:11], chosen[11:15], chosen[15]
-        seen &= item < n_large + n_cut * clip.PIECES
-        return Corners(x, y, []), Plane(*plane), Box(*box), seen
-
+    corners = as_corners(gather_rows(scene.snapped, scene.verts_of(triangle)))
     with depth_key.x64():
-        corners, plane, box, seen = lax.cond(n_cut > 0, mixed, whole, None)
-    return Pieces(corners, plane, box, triangle, seen)
+        area = double_area(widened(corners))
+        seen = ((area < 0) if scene.cull else (area != 0)) & (item < n_large)
+        plane = depth_plane(corners, area)
+        whole = _packed(scene, corners.x + corners.y, plane, triangle, seen)
+
+        def with_cut(whole: tuple[Array, Array]) -> tuple[Array, Array]:
+            points, plane, seen = clip.cut(scene, triangle, piece)
+            seen &= (item >= n_large) & (item < n_large + n_cut * clip.PIECES)
+            cut = _packed(scene, points, plane, triangle, seen)
+            is_large = item < n_large
+            return jnp.where(is_large[:, None], whole[0], cut[0]), jnp.where(is_large, whole[1], cut[1])
+
+        return Pieces(*lax.cond(n_cut > 0, with_cut, lambda whole: whole, whole))
 
 
-def _leaves(parts: tuple[Corners, Plane, Box, Array]) -> list[Array]:
-    corners, plane, box, seen = parts
-    return [*corners.x, *corners.y, *plane, *box, seen]
+def widened(corners: Corners) -> Corners:
+    """The same in 64-bit integers (inside of `depth_key.x64`)."""
+    return Corners([q.astype(jnp.int64) for q in corners.x], [q.astype(jnp.int64) for q in corners.y], [])
+
+
+def _packed(
+    scene: Scene, points: list[Array], plane: Plane, triangle: Array, seen: Array
+) -> tuple[Int[Array, "n 16"], Int[Array, "n"]]:
+    box = pixel_box(Corners(points[:3], points[3:], []), scene.height, scene.width)
+    left, top = box.left // TILE, box.top // TILE
+    n_tiles = (box.right // TILE - left + 1) * (box.bottom // TILE - top + 1)
+    seen = seen & (box.left <= box.right) & (box.top <= box.bottom)
+    bits = [lax.bitcast_convert_type(q, jnp.int32) for q in (plane.z, plane.right, plane.down)]
+    columns = [*points, plane.x, plane.y, *bits, box.right, box.bottom, left | (top << 16), triangle]
+    columns.append(jnp.zeros_like(triangle))
+    return jnp.stack([q.astype(jnp.int32) for q in columns], axis=-1), jnp.where(seen, n_tiles, 0)
 
 
 def _draw_tiles(
@@ -116,12 +123,8 @@ def _draw_tiles(
     draw: Callable[[KeyBuffer, Array, int, int], KeyBuffer],
 ) -> KeyBuffer:
     """Draws the tiles of all pieces, `n` tiles at a time."""
-    box = pieces.box
-    left, top = box.left // TILE, box.top // TILE
-    n_across, n_down = box.right // TILE - left + 1, box.bottom // TILE - top + 1
-    visible = pieces.seen & (box.left <= box.right) & (box.top <= box.bottom)
-    n_tiles = jnp.where(visible, n_across * n_down, 0)
-    end = jnp.cumsum(n_tiles, dtype=jnp.int32)
+    end = jnp.cumsum(pieces.n_tiles, dtype=jnp.int32)
+    listed = pieces.rows.at[:, 15].set(end - pieces.n_tiles)
     nothing = jnp.zeros((n, ROW), jnp.int32).at[:, SIZE_COLUMN].set(EMPTY_WINDOW) + scene.zero
 
     def tile_rows(first: Array) -> Array:
@@ -129,11 +132,12 @@ def _draw_tiles(
         work = first + jnp.arange(n, dtype=jnp.int32)
         # which piece: how many lists have ended at or before this tile
         t = jnp.sum((end[None, :] <= work[:, None]).astype(jnp.int32), axis=1, dtype=jnp.int32)
-        past = t >= end.shape[0]
-        t = jnp.minimum(t, end.shape[0] - 1)
-        tile, across = work - (end[t] - n_tiles[t]), jnp.maximum(n_across[t], 1)
-        column, row = (left[t] + tile % across) * TILE, (top[t] + tile // across) * TILE
-        return jnp.where(past[:, None], nothing, piece_rows(scene, pieces, t, column, row))
+        own = listed.at[jnp.minimum(t, end.shape[0] - 1)].get(mode="promise_in_bounds")
+        left, top, tile = own[:, 13] & 0xFFFF, own[:, 13] >> 16, work - own[:, 15]
+        n_across = jnp.maximum((own[:, 11] >> 4) - left + 1, 1)
+        down = tile // n_across
+        rows = piece_rows(scene, own, (left + tile - down * n_across) * TILE, (top + down) * TILE)
+        return jnp.where((t >= end.shape[0])[:, None], nothing, rows)
 
     def step(state: tuple[Array, Array, KeyBuffer]) -> tuple[Array, Array, KeyBuffer]:
         # Rows are made one step ahead: only a loop's carry keeps XLA from redoing their setup per pixel. The
@@ -146,20 +150,15 @@ def _draw_tiles(
     return lax.while_loop(lambda state: state[0] < last, step, (scene.zero, nothing, buffer))[2]
 
 
-def piece_rows(scene: Scene, pieces: Pieces, t: Array, column: Array, row: Array) -> Int[Array, "n 16"]:
-    """Window rows of pieces `t` at tiles whose first pixel is (row, column)."""
+def piece_rows(
+    scene: Scene, own: Int[Array, "n 16"], column: Int[Array, "n"], row: Int[Array, "n"]
+) -> Int[Array, "n 16"]:
+    """Window rows of pieces at tiles whose first pixel is (row, column)."""
+    q = [own[:, k] for k in range(15)]
+    z, right, down = (lax.bitcast_convert_type(bits, jnp.float32) for bits in q[8:11])
+    pixel = scene.first_pixel_of(q[14]) + row * scene.width + column
     with depth_key.x64():
-        x, y = ([q[t] for q in axis] for axis in (pieces.corners.x, pieces.corners.y))
-        own = Corners(x, y, [])
-        pixel = scene.first_pixel_of(pieces.triangle[t]) + row * scene.width + column
-        return window_rows(
-            own,
-            double_area(own),
-            Plane(*(q[t] for q in pieces.plane)),
-            column,
-            row,
-            pieces.box.right[t],
-            pieces.box.bottom[t],
-            pixel,
-            scene.face_of(pieces.triangle[t]),
-        )
+        corners = widened(Corners(q[:3], q[3:6], []))
+        plane = Plane(q[6], q[7], z, right, down)
+        area = double_area(corners)
+        return window_rows(corners, area, plane, column, row, q[11], q[12], pixel, scene.face_of(q[14]))

@@ -19,7 +19,8 @@ LARGE_CLASS, CUT_CLASS = len(WINDOWS) + 1, len(WINDOWS) + 2
 N_CLASSES = CUT_CLASS
 SMALL_EXTENT = 64 * ONE_PIXEL
 """Largest side of a small triangle before it is cut to the image: its edge values fit int32."""
-_LARGE, _CUT = 1 << 20, 1 << 21
+_LARGE, _CUT = WINDOWS[-1] + 1, WINDOWS[-1] + 2
+"""Sides that stand for the last two classes."""
 
 
 class Triangles(NamedTuple):

@@ -14,10 +14,10 @@ from jax import lax
 from jaxtyping import Array
 
 from talkjax.errors import InputError
-from talkjax.raster import loops, static_chunks
+from talkjax.raster import loops, meshlets, static_chunks
 
-_FORMS = {"loops": loops.face_ids, "static": static_chunks.face_ids}
-_FORM_OF_PLATFORM = {"cpu": "loops", "gpu": "static"}
+_FORMS = {"loops": loops.face_ids, "static": static_chunks.face_ids, "pallas": meshlets.face_ids}
+_FORM_OF_PLATFORM = {"cpu": "loops", "gpu": "static", "tpu": "pallas"}
 BACKENDS = ("auto", *_FORMS)
 
 

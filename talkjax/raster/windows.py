@@ -76,10 +76,10 @@ def window_rows(
     center_x = column.astype(x[0].dtype) * ONE_PIXEL + HALF_PIXEL
     center_y = row.astype(x[0].dtype) * ONE_PIXEL + HALF_PIXEL
     # the inside has positive edge values: walk the other way round where the area is negative
-    sign = jnp.where(area < 0, -1, 1).astype(x[0].dtype)
+    x, y = ([q[0], jnp.where(area < 0, q[2], q[1]), jnp.where(area < 0, q[1], q[2])] for q in (x, y))
     columns = []
     for i, j in ((1, 2), (2, 0), (0, 1)):
-        right, down = sign * (y[i] - y[j]), sign * (x[j] - x[i])
+        right, down = y[i] - y[j], x[j] - x[i]
         # top-left rule: a center exactly on an edge is inside only if that edge is a left or a top one
         outside = jnp.where((right > 0) | ((right == 0) & (down > 0)), 0, -1).astype(right.dtype)
         value = right * (center_x - x[i]) + down * (center_y - y[i]) + outside
