@@ -74,7 +74,7 @@ def _antialias(
     edge_verts = jnp.asarray(edges.verts)
     # An outline is about as long as the image's border. The rare picture that has more takes the long way:
     # one entry per pixel pair.
-    capacity = min(8 * (height + width), 2 * height * width)
+    capacity = min(4 * (height + width), 2 * height * width)
     found = silhouette(capacity, cull)(seen, faces4, edges)
 
     @jax.checkpoint

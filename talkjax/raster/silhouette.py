@@ -16,14 +16,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from talkjax.raster import depth_key, size_classes
 from talkjax.raster.edges import Edges
 from talkjax.raster.segments import Segment, cross, in_view, is_steep, lines_crossed, segment, to_pixels
 from talkjax.raster.snap import HALF_PIXEL, MAX_COORDINATE, ONE_PIXEL
 
-EDGE_CHUNK, CROSSING_CHUNK = 1024, 1024
+EDGE_CHUNK, CROSSING_CHUNK = 512, 1024
 ABSENT, FRONT, BACK = 0, 1, 2
 BLOCKS = -2
 """Tag of a crossing of a steep edge with a column, or of a flat one with a row. Such an edge is mixed in the
@@ -140,10 +140,23 @@ def _outline(facing: Int[Array, "f+1"], edges: Edges) -> tuple[Int[Array, "m"], 
     folds = front[0] != (front[1] ^ same_way)
     is_outline = (here[0] != here[1]) | (here[0] & here[1] & folds)
     left = jnp.where(here[0], front[0], ~(front[1] ^ same_way))
-    slot, _, count = size_classes.slots(is_outline.astype(jnp.int32), 1)
+    slot, count = _slots(is_outline)
     n = is_outline.shape[0]
     entry = 2 * jnp.arange(n, dtype=jnp.int32) + left
-    return jnp.zeros((n + EDGE_CHUNK,), jnp.int32).at[slot].set(entry, mode="drop"), count[0]
+    return jnp.zeros((n + EDGE_CHUNK,), jnp.int32).at[slot].set(entry, mode="drop"), count
+
+
+def _slots(chosen: Bool[Array, "n"]) -> tuple[Int[Array, "n"], Int[Array, ""]]:
+    """Place of each chosen entry among the chosen, NOWHERE for the others; and how many there are. Bit counts
+    stand in for XLA's slow cumulative sum."""
+    n = chosen.shape[0]
+    words = jnp.pad(chosen, (0, -n % 32)).reshape(-1, 32)
+    bit = jnp.uint32(1) << jnp.arange(32, dtype=jnp.uint32)
+    word = jnp.sum(jnp.where(words, bit, 0), axis=1, dtype=jnp.uint32)
+    count = lax.population_count(word).astype(jnp.int32)
+    end = jnp.cumsum(count)
+    before = lax.population_count(word[:, None] & (bit - 1)).astype(jnp.int32) + (end - count)[:, None]
+    return jnp.where(chosen, before.reshape(-1)[:n], size_classes.NOWHERE), end[-1]
 
 
 class _Winners(NamedTuple):
@@ -186,7 +199,9 @@ def _cross_all(winners: _Winners, entry: Int[Array, "k"], seen: Frame, edges: Ed
     def step(state: tuple[Array, _Winners]) -> tuple[Array, _Winners]:
         start, winners = state
         k = start + jnp.arange(CROSSING_CHUNK, dtype=jnp.int32)
-        owner = jnp.searchsorted(total, k, side="right", method="scan_unrolled")
+        # the owner of crossing k: how many have ended at or before it
+        ended = jnp.maximum(total - start, 0)
+        owner = jnp.cumsum(jnp.zeros_like(k).at[ended].add(1, mode="drop"))
         used = owner < total.shape[0]
         owner = jnp.minimum(owner, total.shape[0] - 1)
         winners = _keep(winners, rows[owner], marks[owner], k, used, seen, edges)

@@ -455,7 +455,7 @@ def test_more_crossings_than_the_list_holds_take_the_long_way():
     colors = face_colors(faces, rng.uniform(size=(len(faces), 3)))
     seen, hard, smooth = draw(jnp.asarray(clip), topology, colors)
     frame = Frame(jnp.asarray(clip)[None], seen.depth[None], seen.face_id[None])
-    found = silhouette(8 * (HEIGHT + WIDTH), False)(frame, jnp.asarray(topology.faces4), topology.edges)
+    found = silhouette(4 * (HEIGHT + WIDTH), False)(frame, jnp.asarray(topology.faces4), topology.edges)
     assert not found.complete[0]  # or this tests nothing
     flat = topology.faces4[:, :3]
     ids, depth = np.asarray(seen.face_id), np.asarray(seen.depth)
