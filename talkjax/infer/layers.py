@@ -19,7 +19,7 @@ from talkjax.face.render import render_layers
 from talkjax.infer import compose
 from talkjax.infer.person import Person, describe
 from talkjax.infer.retrieval import ZoneFeatures, distances, nearest, smooth_choice
-from talkjax.track.crop import CropTrack
+from talkjax.track.crop import CropTrack, paste_back
 from talkjax.track.texture import ALBEDO_SCALE
 from talkjax.types import SKIN, Camera, Pose
 
@@ -44,6 +44,7 @@ class Motion:
     """What the face does: one row per output frame.
 
     exp `[t e]`, euler and translation `[t 3]`, sh `[t 3 9]`, gaze `[t 2]`, source `[t]` background frame.
+    Around a cut of the background, `share` `[t]` of frame `other` `[t]` is blended in; None: no cuts.
     """
 
     exp: np.ndarray
@@ -52,6 +53,8 @@ class Motion:
     sh: np.ndarray
     gaze: np.ndarray
     source: np.ndarray
+    other: np.ndarray | None = None
+    share: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.exp)
@@ -123,16 +126,47 @@ class FrameLayers:
         features = describe(person.model, motion.exp, motion.euler, motion.translation, motion.gaze)
         self.borrowing = choose_frames(features, person.features, own_index)
         self._new_px = person.verts_px(motion.exp, motion.pose, self.cameras)
-        k = motion.source
-        shown = Pose(euler=jnp.asarray(source.euler[k]), translation=jnp.asarray(source.translation[k]))
-        self._old_px = person.verts_px(source.exp[k], shown, self.cameras)
+        self._old_px = self._shown_px(motion.source)
+        self._other_px = None if motion.other is None else self._shown_px(motion.other)
         self._zone_index = [np.flatnonzero(z > 0) for z in person.zones]
+
+    def _shown_px(self, frames: np.ndarray) -> np.ndarray:
+        """Where the face of background frame `frames[k]` is in the crop of output frame k, `[t v 2]`."""
+        source = self.source
+        pose = Pose(jnp.asarray(source.euler[frames]), jnp.asarray(source.translation[frames]))
+        return self.person.verts_px(source.exp[frames], pose, self.cameras)
+
+    def _background(
+        self, frame: int, k: int, old_px: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Whole frame, its crop, and the crop warped to the new outline."""
+        seen = self.source.frame(frame)
+        center, scale = self.crops.center[k], float(self.crops.side[k]) / self.person.crop_size
+        corner = center - float(self.crops.side[k]) / 2
+        new_px = self._new_px[k]
+        full, moved_px = compose.move_head(seen, new_px * scale + corner, old_px * scale + corner)
+        crop = self.person.cut(full, self.crops, k)
+        return full, crop, compose.warp_background(crop, new_px, (moved_px - corner) / scale)
+
+    def _met(self, frame: int, k: int, old_px: np.ndarray) -> np.ndarray:
+        """Whole frame with the warped crop put back."""
+        full, crop, warped = self._background(frame, k, old_px)
+        if warped is crop:
+            return full
+        alpha = compose.crop_alpha(crop.shape[0])
+        return paste_back(full, warped, alpha, self.crops.center[k], float(self.crops.side[k]))
 
     def host_part(self, k: int) -> HostPart:
         """What a thread can do ahead of time: read and warp the background, mix the borrowed textures."""
-        full = self.source.frame(int(self.motion.source[k]))
-        crop = self.person.cut(full, self.crops, k)
-        warped = compose.warp_background(crop, self._new_px[k], self._old_px[k])
+        motion = self.motion
+        share = 0.0 if motion.share is None else float(motion.share[k])
+        if share > 0 and motion.other is not None and self._other_px is not None:
+            first = self._met(int(motion.source[k]), k, self._old_px[k])
+            second = self._met(int(motion.other[k]), k, self._other_px[k])
+            full = compose.morph(first, second, share)
+            crop = warped = self.person.cut(full, self.crops, k)
+        else:
+            full, crop, warped = self._background(int(motion.source[k]), k, self._old_px[k])
         texture = np.concatenate([self.person.bank.mean, *self._borrowed(k)], axis=-1)
         return HostPart(full, crop, warped, self.person.texels.image(texture))
 
