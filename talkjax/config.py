@@ -171,8 +171,17 @@ class RefinerConfig(Config):
 
 
 @dataclass(frozen=True)
+class MotionConfig(Config):
+    """Fine-tuning of the head motion's decoder."""
+
+    steps: int = option(120, "optimizer steps", minimum=0)
+    seed: int = option(0, "the run's only seed", minimum=0)
+    all_frames: bool = option(False, "train on every frame of the clip, nothing held out")
+
+
+@dataclass(frozen=True)
 class FinetuneConfig(Config):
-    """Personal fine-tuning of both networks."""
+    """Personal fine-tuning: sound to face, face to photo, and head motion."""
 
     preset: str = option("auto", "size of the networks; auto: lite on a CPU, else paper", choices=PRESETS)
     all_frames: bool = option(False, "train on every frame: the model to keep, but not one to evaluate")
@@ -187,6 +196,10 @@ class FinetuneConfig(Config):
         preset = resolve_preset(self.preset, platform)
         steps = self.mapping_steps or {"lite": 400, "paper": 1700}[preset]
         return MappingConfig(preset=preset, steps=steps, seed=self.seed, all_frames=self.all_frames)
+
+    def motion(self) -> MotionConfig:
+        """The head motion's own settings."""
+        return MotionConfig(seed=self.seed, all_frames=self.all_frames)
 
     def refiner(self, platform: str = "cpu") -> RefinerConfig:
         """The refiner's own settings on a JAX platform."""

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from scipy.ndimage import gaussian_filter1d
 
-THUMBNAIL = (96, 54)
+THUMBNAIL = (48, 27)
 MAX_BANK = 600  # training frames considered; longer clips are thinned
 SAME_HEAD = 0.05  # distance (about 3 degrees) that costs 1 per frame
 STEP_COSTS = (0.05, 0.0, 0.08, 0.25)  # of staying, going on by 1, 2, 3 frames, either way

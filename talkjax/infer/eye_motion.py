@@ -15,13 +15,14 @@ from jaxtyping import Bool, Float
 
 from talkjax.config import FPS
 
-CLOSED = 0.35  # share of a full closure at which a lid counts as closing
+CLOSED = 0.28  # share of a full closure at which a lid counts as closing
 LONGEST_BLINK = 10  # frames; a longer closure is a look down or a rest of the eyes, part of the course
 MARGIN = (2, 4)  # frames of a blink before and after it counts as closing
 USUAL_RATE = 17 / 60  # blinks per second of people in general
-PRIOR_SECONDS = 6.0  # so much of a usual person is mixed into the rate of a short clip
+PRIOR_SECONDS = 2.0  # so much of a usual person is mixed into the rate of a short clip
 USUAL_SHAPE = np.array([0.15, 0.75, 1.0, 0.9, 0.55, 0.3, 0.12, 0.04])  # at 25 fps
-MIN_GAP = 6  # frames between two blinks
+HIGHEST = 1.3  # of an expression axis
+MIN_GAP = 4  # open frames between two blinks
 PIECE_S = (1.2, 4.0)  # seconds of the course that are continued in one piece
 CROSSFADE = 5  # frames
 
@@ -33,7 +34,8 @@ class EyeStyle:
     columns: `[c]` expression axes of lids and brows. blink_columns: the two of them that shut the eyes.
     follow: `[4 c+2]`, course that follows from (1, pitch, yaw, roll). rest: `[n c+2]`, what is left of each
     training frame, expression axes then gaze. calm: `[n]` frames at which a piece may begin or end.
-    shapes: list of `[b 2]` closures of the two eyes. intervals: frames from one blink's start to the next.
+    shapes: list of `[b c]`, what a blink adds to the expression axes. intervals: frames from one blink's
+    start to the next.
     """
 
     columns: np.ndarray
@@ -69,31 +71,50 @@ def fit_eye_style(
     full = max(np.percentile(lids.mean(1), 99), 0.3)
     events = lid_events(lids.mean(1) / full)
     hidden = ~np.asarray(valid, bool)
-    shapes = []
+    whole = []
     for start, end in events:
         low, high = max(start - MARGIN[0], 0), min(end + MARGIN[1], len(exp))
         if not hidden[low:high].any() and high - low == end - start + sum(MARGIN):
-            open_lid = np.minimum(lids[low], lids[high - 1])
-            shapes.append(np.clip(lids[low:high] - open_lid, 0, None))
+            whole.append(slice(low, high))
         hidden[low:high] = True  # neither lid nor iris say anything about the course
-    course = _bridged(course, hidden)
+    bridged = _bridged(course, hidden)
+    shapes = [(course - bridged)[part, :-2] for part in whole]
+    course = bridged
+    pair = [int(np.flatnonzero(axes == b)[0]) for b in blink]
+    if not shapes:
+        shapes = [np.zeros((len(USUAL_SHAPE), len(axes)))]
+        shapes[0][:, pair] = USUAL_SHAPE[:, None] * full
     turned = np.concatenate([np.ones((len(euler), 1)), euler], 1)
     seen = ~hidden if (~hidden).sum() > 20 else np.ones(len(exp), bool)
     penalty = 0.05 * seen.sum() * np.diag([0, *np.var(euler, axis=0) + 1e-6])
     follow = np.linalg.solve(turned[seen].T @ turned[seen] + penalty, turned[seen].T @ course[seen])
     rest = course - turned @ follow
-    shut = course[:, [int(np.flatnonzero(axes == b)[0]) for b in blink]].mean(1) / full
+    shut = course[:, pair].mean(1) / full
     moving = np.abs(np.diff(course[:, -2:], axis=0, prepend=course[:1, -2:])).max(1)
     calm = np.flatnonzero((shut < CLOSED) & (moving <= np.quantile(moving, 0.8)))
-    return EyeStyle(
+    rate = (len(events) + PRIOR_SECONDS * USUAL_RATE) / (len(exp) / FPS + PRIOR_SECONDS)
+    style = EyeStyle(
         columns=axes,
         blink_columns=blink,
         follow=follow,
         rest=rest,
         calm=calm if len(calm) > 1 else np.arange(len(exp)),
-        shapes=shapes or [np.repeat(USUAL_SHAPE[:, None], 2, 1) * full],
-        intervals=_intervals(events, len(exp)),
+        shapes=shapes,
+        intervals=_intervals(events, FPS / rate),
     )
+    return _with_rate(style, rate, full)
+
+
+def _with_rate(style: EyeStyle, rate: float, full: float) -> EyeStyle:
+    """Shortens the intervals until as many blinks as the person's are seen: some run into the next."""
+    seconds = 240
+    for _ in range(4):
+        pair = np.isin(style.columns, style.blink_columns)
+        closure = added_blinks(style, round(seconds * FPS), np.random.default_rng(0))[:, pair].mean(1)
+        seen = len(lid_events(closure / full)) / seconds
+        scale = float(np.clip(seen / rate, 0.7, 1.2))
+        style = dataclasses.replace(style, intervals=style.intervals * scale)
+    return style
 
 
 def _bridged(course: np.ndarray, hidden: np.ndarray) -> np.ndarray:
@@ -106,20 +127,16 @@ def _bridged(course: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     return out
 
 
-def _intervals(events: list[tuple[int, int]], n_frames: int) -> np.ndarray:
-    """The person's own intervals, stretched so that their mean fits the rate, a little of it people's."""
-    rate = (len(events) + PRIOR_SECONDS * USUAL_RATE) / (n_frames / FPS + PRIOR_SECONDS)
-    mean = FPS / rate
+def _intervals(events: list[tuple[int, int]], mean: float) -> np.ndarray:
+    """The person's own intervals, or usual ones where there are few, stretched to a mean in frames."""
     gaps = np.diff([start for start, _ in events])
     if len(gaps) < 4:
         gaps = np.array([0.55, 0.75, 0.9, 1.1, 1.35, 1.7]) * mean
     return gaps * mean / gaps.mean()
 
 
-def eye_course(
-    style: EyeStyle, euler: Float[np.ndarray, "t 3"], seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Expression of lids and brows `[t c]`, gaze `[t 2]`, and how far blinks shut the eyes `[t 2]`.
+def eye_course(style: EyeStyle, euler: Float[np.ndarray, "t 3"], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Expression of lids and brows `[t c]`, blinks included, and gaze `[t 2]`.
 
     Args:
       euler: the head's angles in the video.
@@ -131,24 +148,26 @@ def eye_course(
     low = (style.rest + style.follow[0]).min(0)  # an axis stays in the range that it had
     high = (style.rest + style.follow[0]).max(0)
     course = np.clip(course, np.minimum(low, high), np.maximum(low, high))
-    exp, gaze = course[:, :-2], course[:, -2:]
-    return exp, gaze, blink_closure(style, t, np.random.default_rng([seed, 2]))
+    exp = course[:, :-2] + added_blinks(style, t, np.random.default_rng([seed, 2]))
+    return np.clip(exp, 0, HIGHEST), course[:, -2:]
 
 
-def blink_closure(style: EyeStyle, n_frames: int, rng: np.random.Generator) -> Float[np.ndarray, "t 2"]:
-    """Closure of both eyes by blinks: the person's intervals and shapes in random order."""
-    closure = np.zeros((n_frames, 2))
+def added_blinks(style: EyeStyle, n_frames: int, rng: np.random.Generator) -> Float[np.ndarray, "t c"]:
+    """What blinks add to the expression axes: the person's intervals and shapes in random order."""
+    added = np.zeros((n_frames, len(style.columns)))
     order: list[float] = []
     at = float(rng.uniform(0, 1) * rng.choice(style.intervals))
     while at < n_frames:
         shape = style.shapes[rng.integers(len(style.shapes))]
         start = round(at) - MARGIN[0]
         low, high = max(start, 0), min(start + len(shape), n_frames)
-        closure[low:high] = np.maximum(closure[low:high], shape[low - start : high - start])
+        part = shape[low - start : high - start]
+        stronger = np.abs(part) > np.abs(added[low:high])
+        added[low:high] = np.where(stronger, part, added[low:high])
         if not order:  # every interval once before any comes again: the rate holds over a minute
             order = list(rng.permutation(style.intervals))
-        at += max(order.pop() * float(rng.uniform(0.85, 1.15)), len(shape), MIN_GAP)
-    return closure
+        at += max(order.pop() * float(rng.uniform(0.85, 1.15)), len(shape) - sum(MARGIN) + MIN_GAP)
+    return added
 
 
 def _continued(style: EyeStyle, n_frames: int, rng: np.random.Generator) -> np.ndarray:

@@ -17,13 +17,13 @@ from talkjax.config import FPS, GenerateConfig
 from talkjax.errors import InputError
 from talkjax.infer.head_style import fit_head_style
 from talkjax.infer.motion import rest_expression, rest_in_silence
-from talkjax.infer.motion_files import head_of_video, read_track
+from talkjax.infer.motion_files import head_of_video, read_track, write_track
 from talkjax.infer.motion_plan import Plan, plan_motion
-from talkjax.infer.motion_track import MotionTrack, format_track
+from talkjax.infer.motion_track import MotionTrack
 from talkjax.infer.person import Person
 from talkjax.infer.personal import open_person
 from talkjax.infer.personal_mapping import Mapping, load_mapping
-from talkjax.infer.personal_motion import load_head_motion
+from talkjax.infer.personal_motion import load_motion
 from talkjax.infer.personal_refiner import load_refiner
 from talkjax.infer.pose_edits import parse_freeze
 from talkjax.infer.pose_sources import played_track, retarget
@@ -79,7 +79,7 @@ def run(
     plan = plan_video(identity, person, exp, wav, config, progress)
     motion = plan.motion
     if track_file is not None:
-        track_file.write_text(format_track(plan.track), encoding="utf-8")
+        write_track(track_file, plan.track)
         identity.add_output(track_file)
     lap("motion")
     tags = synthetic_tags(identity, audio)
@@ -115,6 +115,25 @@ def run(
     if compare is not None:
         identity.add_output(compare)
     return GenerateResult(path=out, sidecar=sidecar, seconds=seconds, frames=n_frames)
+
+
+def motion_of(
+    identity: Identity, audio: Path, config: GenerateConfig, progress: Progress = SILENT
+) -> MotionTrack:
+    """The motion of `run` with the same settings, without pictures.
+
+    Raises:
+      InputError: as `run`.
+    """
+    parse_freeze(config.freeze)
+    mapping = load_mapping(identity.require_stage("mapping", verb="finetune"))
+    refiner = load_refiner(identity.require_stage("refiner", verb="finetune"))
+    person = open_person(identity, all_frames=refiner.all_frames)
+    wav = read_audio(audio, SAMPLE_RATE)
+    if config.preview:
+        wav = wav[: int(PREVIEW_SECONDS * SAMPLE_RATE)]
+    exp, _ = speech_to_face(person, mapping, wav, max(round(len(wav) / SAMPLE_RATE * FPS), 1))
+    return plan_video(identity, person, exp, wav, config, progress).track
 
 
 def speech_to_face(
@@ -157,23 +176,18 @@ def plan_video(
     """
     kind, n_frames, train = config.pose_kind, len(mouth_exp), person.train
     style, _ = fit_head_style(train.euler, train.translation, train.valid)
-    wanted, body = None, body_of(person)
-    if kind in ("generated", "matched", "delta"):
-        wanted = load_head_motion(identity, person)(wav, n_frames, config.seed)
+    wanted, body = None, None
+    needed = kind in ("generated", "matched", "delta")
+    if needed or identity.has_stage("motion"):
+        draw, body = load_motion(identity.require_stage("motion", verb="finetune"), person)
+    if needed:
+        wanted = draw(wav, n_frames, config.seed)
     elif kind == "track":
         wanted = played_track(style, read_track(Path(config.pose_file)), n_frames)
     elif kind == "video":
         euler, translation = head_of_video(Path(config.pose_file), n_frames, progress)
         wanted = MotionTrack(*retarget(style, euler, translation, n_frames))
     return plan_motion(person, mouth_exp, style, wanted, config, body)
-
-
-def body_of(person):
-    from talkjax.infer import backgrounds
-
-    L = person.train.landmarks[..., :2]
-    boxes = np.concatenate([L.min(1), L.max(1)], 1)
-    return backgrounds.body_distance(*backgrounds.thumbnails(person.train.frame, boxes))
 
 
 def synthetic_tags(identity: Identity, audio: Path) -> dict[str, str]:

@@ -13,12 +13,14 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.interpolate import CubicSpline
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
 SERIES = 6
 KEY_STRIDE = 3
 """Generators work at every third frame, 8.3 Hz; a real head is within 0.07 degrees of the spline between."""
 QUANTILES = 401
+SMOOTHING = 0.12  # of a series' spread
+TAIL = 0.06  # of a series' range: how far the rarest value of a draw lies outside it
 SPEED_QUANTILE = 99.9
 SPEED_MARGIN = 1.1  # of the speed that the person hardly ever exceeds
 
@@ -61,7 +63,7 @@ def fit_head_style(
     series = np.concatenate([euler, translation - design @ coupling], 1)
     speeds = np.abs(np.diff(series, axis=0))[valid[1:] & valid[:-1]]
     style = HeadStyle(
-        quantiles=np.quantile(series[used], (np.arange(QUANTILES) + 0.5) / QUANTILES, axis=0).T,
+        quantiles=np.stack([_smooth_quantiles(column) for column in series[used].T]),
         coupling=coupling,
         speed=np.percentile(speeds, SPEED_QUANTILE, axis=0) if len(speeds) else np.full(SERIES, np.inf),
         mean_euler=euler[used].mean(0),
@@ -69,23 +71,38 @@ def fit_head_style(
     return style, to_normal(style, series)
 
 
+def normal_levels() -> Float[np.ndarray, "q"]:
+    """The normal values at which `HeadStyle.quantiles` are given."""
+    return ndtri((np.arange(QUANTILES) + 0.5) / QUANTILES)
+
+
+def _smooth_quantiles(values: Float[np.ndarray, "n"]) -> Float[np.ndarray, "q"]:
+    """Quantiles of the values' distribution smoothed by a little noise: a few seconds have gaps and hard
+    ends, where a motion would jump or stand still."""
+    spread = SMOOTHING * max(values.std(), 1e-6)
+    noise = ndtri((np.arange(15) + 0.5) / 15)
+    cloud = (values[:, None] + spread * noise).ravel()
+    return np.quantile(cloud, (np.arange(QUANTILES) + 0.5) / QUANTILES)
+
+
 def to_normal(style: HeadStyle, series: Float[np.ndarray, "t 6"]) -> Float[np.ndarray, "t 6"]:
     """Each series through the person's distribution to a standard normal one."""
-    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    columns = []
-    for values, table in zip(series.T, style.quantiles, strict=True):
-        # a head that rests has many equal values: the middle of its step
-        low = np.interp(values, table, levels)
-        high = 1 - np.interp(-values, -table[::-1], levels)
-        columns.append(ndtri(np.clip((low + high) / 2, levels[0], levels[-1])))
-    return np.stack(columns, 1)
+    levels = normal_levels()
+    return np.stack(
+        [np.interp(values, table, levels) for values, table in zip(series.T, style.quantiles, strict=True)], 1
+    )
 
 
 def from_normal(style: HeadStyle, normal: Float[np.ndarray, "t 6"]) -> Float[np.ndarray, "t 6"]:
-    """The inverse: series that stay within what the person did."""
-    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
-    columns = zip(ndtr(normal).T, style.quantiles, strict=True)
-    return np.stack([np.interp(level, levels, table) for level, table in columns], 1)
+    """The inverse: series that hardly leave what the person did."""
+    levels = normal_levels()
+    ends = np.array([-4.0, 4.0])
+    columns = []
+    for z, table in zip(normal.T, style.quantiles, strict=True):
+        beyond = TAIL * (table[-1] - table[0]) * np.array([-1.0, 1.0])
+        known = np.r_[ends[0], levels, ends[1]]
+        columns.append(np.interp(z, known, np.r_[table[0] + beyond[0], table, table[-1] + beyond[1]]))
+    return np.stack(columns, 1)
 
 
 def key_count(n_frames: int) -> int:

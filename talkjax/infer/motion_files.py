@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from jaxtyping import Float
 
 from talkjax.errors import InputError
 from talkjax.face.camera import clip_camera
-from talkjax.infer.motion_track import MotionTrack, parse_track
+from talkjax.infer.motion_track import MotionTrack, format_track, parse_track
 from talkjax.media.container import check_file
 from talkjax.media.reader import probe, read_frames
 from talkjax.progress import SILENT, Progress
@@ -36,6 +37,16 @@ def read_track(path: Path) -> MotionTrack:
             f"{path} is not a text file", expected="a motion track (CSV)", code="bad_track"
         ) from None
     return parse_track(text, str(path))
+
+
+def write_track(path: Path, track: MotionTrack) -> None:
+    """Writes the CSV, whole or not at all."""
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        temporary.write_text(format_track(track), encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def head_of_video(

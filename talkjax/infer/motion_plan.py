@@ -198,11 +198,10 @@ def _face(
         exp = np.where(upper_face(person.model), segment.exp[played], mouth_exp)
         return exp.astype(np.float32), gaze_of(segment.landmarks)[played]
     style = eye_style(person)
-    lids, gaze, closure = eye_course(style, euler, config.seed)
+    lids, gaze = eye_course(style, euler, config.seed)
     exp = np.array(mouth_exp, np.float32)
     exp[:, style.columns] = lids
     pair = list(style.blink_columns)
-    exp[:, pair] = np.clip(np.maximum(exp[:, pair], 0) + closure, 0, 1.3)
     if wanted is not None and wanted.lid is not None and config.pose_kind == "track":
         exp[:, pair] = wanted.lid[:t, None]
     if wanted is not None and wanted.gaze is not None and config.pose_kind == "track":

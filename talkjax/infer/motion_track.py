@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import io
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -64,7 +65,7 @@ class MotionTrack:
 
     def take(self, index: Int[np.ndarray, "u"]) -> MotionTrack:
         """The frames `index`, in that order."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return MotionTrack(**{name: None if v is None else v[index] for name, v in values.items()})
 
 
