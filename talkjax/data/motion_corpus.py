@@ -21,6 +21,8 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter
 from scipy.special import ndtri
 
+from talkjax.audio.rhythm import voice_rhythm
+
 FPS = 25.0
 SERIES = 6
 
@@ -177,3 +179,32 @@ def make_corpus(seed: int, people: int, seconds: float = 48.0, first: int = 0) -
         voices[k] = draw_voice(rng, t)
         normal[k] = draw_motion(rng, temper, voices[k])
     return Corpus(normal, voices)
+
+
+class SpokenCorpus(NamedTuple):
+    """`n` people who move to real sound: normal series `[n t 6]` at 25 fps, wav `[n 640 t]` at 16 kHz."""
+
+    normal: np.ndarray
+    wav: np.ndarray
+
+
+def make_spoken_corpus(
+    seed: int, people: int, voices: list[Float[np.ndarray, "n"]], seconds: float = 20.0, first: int = 0
+) -> SpokenCorpus:
+    """As `make_corpus`, for networks that hear more than a rhythm: each person moves to a stretch of one of
+    the 16 kHz `voices`, at another pace (0.85-1.18) and loudness, with pauses cut in."""
+    t = round(seconds * FPS)
+    normal = np.empty((people, t, SERIES), np.float32)
+    wavs = np.empty((people, t * 640), np.float32)
+    for k in range(people):
+        rng = np.random.default_rng([seed, first + k, 1])
+        voice = voices[rng.integers(len(voices))]
+        at = rng.integers(len(voice)) + rng.uniform(0.85, 1.18) * np.arange(t * 640)
+        wav = np.interp(at % len(voice), np.arange(len(voice)), voice) * np.exp(rng.uniform(-1.5, 0.3))
+        for _ in range(rng.integers(0, 4)):
+            start, length = rng.integers(len(wav)), rng.integers(4000, 24000)
+            wav[start : start + length] *= 0.001
+        wavs[k] = wav
+        rhythm = np.asarray(voice_rhythm(wavs[k], t))
+        normal[k] = draw_motion(rng, draw_temper(rng), rhythm)
+    return SpokenCorpus(normal, wavs)

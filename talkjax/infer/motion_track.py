@@ -11,7 +11,6 @@ import csv
 import dataclasses
 import io
 import math
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -65,8 +64,12 @@ class MotionTrack:
 
     def take(self, index: Int[np.ndarray, "u"]) -> MotionTrack:
         """The frames `index`, in that order."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return MotionTrack(**{name: None if v is None else v[index] for name, v in values.items()})
+
+        def part(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[index]
+
+        rest = (self.translation, self.lid, self.gaze, self.source)
+        return MotionTrack(self.euler[index], *map(part, rest))
 
 
 def _columns(track: MotionTrack) -> dict[str, np.ndarray]:
