@@ -289,6 +289,9 @@ class EvaluateConfig(Config):
 
     crf: int = option(18, "H.264 quality of the two videos", minimum=0, maximum=40)
     max_frames: int | None = option(None, "evaluate only the first N held-out frames; none: all", minimum=25)
+    free_seconds: float = option(
+        10.0, "length of the video with generated head motion, 0: none", minimum=0.0, maximum=600.0
+    )
     seed: int = option(0, "seed of everything random", minimum=0)
 
 

@@ -86,9 +86,12 @@ def spectrum_distance(euler_a: np.ndarray, euler_b: np.ndarray, fps: float = 25.
 
 
 def seed_correlation(motions: Sequence[np.ndarray]) -> float:
-    """Largest absolute Pearson correlation of the same angle between any two motions `[t 3]`; nan for one."""
+    """Largest absolute Pearson correlation of the same angle between any two motions `[t 3]`; nan for one.
+
+    Of unequal lengths, the common beginning counts.
+    """
     worst = [
-        abs(float(np.corrcoef(a, b)[0, 1]))
+        abs(float(np.corrcoef(a[: len(b)], b[: len(a)])[0, 1]))
         for first, second in combinations(motions, 2)
         for a, b in zip(np.asarray(first).T, np.asarray(second).T, strict=True)
         if a.std() > 1e-9 and b.std() > 1e-9

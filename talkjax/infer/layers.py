@@ -94,6 +94,15 @@ class Borrowing(NamedTuple):
     weights: list[np.ndarray]
 
 
+class _Shown(NamedTuple):
+    """Background frames `[t]`, where their faces are in the output frames' crops `[t v 2]`, and where these
+    faces would be at the output's head pose."""
+
+    frames: np.ndarray
+    seen_px: np.ndarray
+    turned_px: np.ndarray
+
+
 def choose_frames(
     features: ZoneFeatures, bank: ZoneFeatures, own_index: np.ndarray | None = None
 ) -> Borrowing:
@@ -126,31 +135,33 @@ class FrameLayers:
         features = describe(person.model, motion.exp, motion.euler, motion.translation, motion.gaze)
         self.borrowing = choose_frames(features, person.features, own_index)
         self._new_px = person.verts_px(motion.exp, motion.pose, self.cameras)
-        self._old_px = self._shown_px(motion.source)
-        self._other_px = None if motion.other is None else self._shown_px(motion.other)
+        self._shown = self._shown_px(motion.source)
+        self._other = None if motion.other is None else self._shown_px(motion.other)
         self._zone_index = [np.flatnonzero(z > 0) for z in person.zones]
 
-    def _shown_px(self, frames: np.ndarray) -> np.ndarray:
-        """Where the face of background frame `frames[k]` is in the crop of output frame k, `[t v 2]`."""
-        source = self.source
-        pose = Pose(jnp.asarray(source.euler[frames]), jnp.asarray(source.translation[frames]))
-        return self.person.verts_px(source.exp[frames], pose, self.cameras)
+    def _shown_px(self, frames: np.ndarray) -> _Shown:
+        source, motion = self.source, self.motion
+        euler, translation = source.euler[frames], source.translation[frames]
+        pose = Pose(euler=jnp.asarray(euler), translation=jnp.asarray(translation))
+        seen = self.person.verts_px(source.exp[frames], pose, self.cameras)
+        if np.array_equal(euler, motion.euler) and np.array_equal(translation, motion.translation):
+            return _Shown(frames, seen, seen)
+        return _Shown(frames, seen, self.person.verts_px(source.exp[frames], motion.pose, self.cameras))
 
-    def _background(
-        self, frame: int, k: int, old_px: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Whole frame, its crop, and the crop warped to the new outline."""
-        seen = self.source.frame(frame)
-        center, scale = self.crops.center[k], float(self.crops.side[k]) / self.person.crop_size
-        corner = center - float(self.crops.side[k]) / 2
-        new_px = self._new_px[k]
-        full, moved_px = compose.move_head(seen, new_px * scale + corner, old_px * scale + corner)
+    def _background(self, k: int, shown: _Shown) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Whole frame with the head at its new pose, its crop, and the crop warped to the new outline."""
+        side = float(self.crops.side[k])
+        scale, corner = side / self.person.crop_size, self.crops.center[k] - side / 2
+        seen = self.source.frame(int(shown.frames[k]))
+        full, moved_px = compose.move_head(
+            seen, shown.turned_px[k] * scale + corner, shown.seen_px[k] * scale + corner
+        )
         crop = self.person.cut(full, self.crops, k)
-        return full, crop, compose.warp_background(crop, new_px, (moved_px - corner) / scale)
+        return full, crop, compose.warp_background(crop, self._new_px[k], (moved_px - corner) / scale)
 
-    def _met(self, frame: int, k: int, old_px: np.ndarray) -> np.ndarray:
+    def _met(self, k: int, shown: _Shown) -> np.ndarray:
         """Whole frame with the warped crop put back."""
-        full, crop, warped = self._background(frame, k, old_px)
+        full, crop, warped = self._background(k, shown)
         if warped is crop:
             return full
         alpha = compose.crop_alpha(crop.shape[0])
@@ -158,15 +169,12 @@ class FrameLayers:
 
     def host_part(self, k: int) -> HostPart:
         """What a thread can do ahead of time: read and warp the background, mix the borrowed textures."""
-        motion = self.motion
-        share = 0.0 if motion.share is None else float(motion.share[k])
-        if share > 0 and motion.other is not None and self._other_px is not None:
-            first = self._met(int(motion.source[k]), k, self._old_px[k])
-            second = self._met(int(motion.other[k]), k, self._other_px[k])
-            full = compose.morph(first, second, share)
+        share = 0.0 if self.motion.share is None else float(self.motion.share[k])
+        if share > 0 and self._other is not None:
+            full = compose.morph(self._met(k, self._shown), self._met(k, self._other), share)
             crop = warped = self.person.cut(full, self.crops, k)
         else:
-            full, crop, warped = self._background(int(motion.source[k]), k, self._old_px[k])
+            full, crop, warped = self._background(k, self._shown)
         texture = np.concatenate([self.person.bank.mean, *self._borrowed(k)], axis=-1)
         return HostPart(full, crop, warped, self.person.texels.image(texture))
 

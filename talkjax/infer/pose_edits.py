@@ -82,7 +82,13 @@ def parse_freeze(text: str) -> list[tuple[float, float]]:
             span = (float(start or 0), float(end) if end else math.inf)
         except ValueError:
             span = (0.0, -1.0)
-        if not dash or not math.isfinite(span[0]) or not span[0] < span[1] or span[0] < 0:
+        if (
+            not dash
+            or not (start or end)
+            or not math.isfinite(span[0])
+            or not span[0] < span[1]
+            or span[0] < 0
+        ):
             raise InputError(
                 f"--freeze={text}: {part.strip()!r} is no span",
                 expected="seconds such as 2-4.5, 8- (to the end), several with commas, or all",
