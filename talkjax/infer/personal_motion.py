@@ -178,6 +178,11 @@ def encoded(params: Any, keys: jax.Array, voice: jax.Array) -> jax.Array:
     starts = np.unique(np.linspace(0, keys.shape[1] - span, 4).astype(int))
     seen = jnp.concatenate([keys[:, s : s + span] for s in starts])
     sound = jnp.concatenate([voice[:, s : s + span] for s in starts])
+    return _encode(params, seen, sound)
+
+
+@jax.jit
+def _encode(params: Any, seen: jax.Array, sound: jax.Array) -> jax.Array:
     return _task().encode(params, seen, sound).mean(0)
 
 

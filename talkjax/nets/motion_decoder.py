@@ -11,12 +11,15 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from talkjax.nets.motion_encoder import StateLstm
 
 SERIES = 6
 VOICE_CONTEXT = 2  # keys before and after that the decoder hears: 240 ms
+_TRIANGLE = np.eye(SERIES * SERIES, dtype=np.float32)[np.flatnonzero(np.tri(SERIES))]
+"""`[21 36]`: where the entries of a lower triangle go, row by row."""
 
 
 class PaperMotionDecoder(nn.Module):
@@ -25,6 +28,7 @@ class PaperMotionDecoder(nn.Module):
 
     width: int = 256
     channels: tuple[int, int, int] = (1024, 512, 256)
+    layers: int = 3
 
     @nn.compact
     def __call__(
@@ -37,7 +41,7 @@ class PaperMotionDecoder(nn.Module):
           train: batch statistics instead of running ones; apply with `mutable=["batch_stats"]`.
         """
         x = mfcc
-        for _ in range(3):
+        for _ in range(self.layers):
             x = StateLstm(self.width)(x)[0]
         # 28 rows around a frame's four, "same" padding
         x = nn.Conv(self.channels[0], (28,), strides=4, padding=[(12, 12)])(x)
@@ -84,37 +88,40 @@ class LiteMotionDecoder(nn.Module):
           heard: voice rhythm of `2 VOICE_CONTEXT + 1` keys around the next one.
         """
         memory, last, before = state
-        speed = last - before
-        seen = jnp.concatenate([last, 3 * speed, heard, pattern], -1)
+        seen = jnp.concatenate([last, 3 * (last - before), heard, pattern], -1)
         memory, hidden = self.cell(memory, nn.gelu(self.enter(seen)))
+        return memory, self._mixture(hidden, seen)
+
+    def _mixture(self, hidden: Float[Array, "*b w"], seen: Float[Array, "*b s"]) -> NextKey:
         raw = self.out(jnp.concatenate([hidden, seen], -1))
-        m = self.mixtures
+        m, lead = self.mixtures, raw.shape[:-1]
         logits, mean, entries = jnp.split(raw, [m, m + m * SERIES], -1)
-        mean = last[:, None] + 0.7 * speed[:, None] + 0.3 * mean.reshape(-1, m, SERIES)
-        rows, columns = jnp.tril_indices(SERIES)
-        entries = entries.reshape(-1, m, len(rows))
+        last, speed = seen[..., None, :SERIES], seen[..., None, SERIES : 2 * SERIES] / 3
+        mean = last + 0.7 * speed + 0.3 * mean.reshape(*lead, m, SERIES)
         # on the diagonal 1 / standard deviation, from 0.5 to 200; below it, couplings relative to that
-        lower = jnp.zeros((*entries.shape[:2], SERIES, SERIES)).at[..., rows, columns].set(entries)
+        lower = (entries.reshape(*lead, m, -1) @ jnp.asarray(_TRIANGLE)).reshape(*lead, m, SERIES, SERIES)
         precision = jnp.exp(jnp.clip(jnp.diagonal(lower, axis1=-2, axis2=-1) + 2.0, -0.7, 5.3))
         root = precision[..., None] * (jnp.eye(SERIES) + jnp.tril(lower, -1))
-        return memory, NextKey(logits, mean, root)
+        return NextKey(logits, mean, root)
 
     def __call__(
         self, seen: Float[Array, "b k 6"], heard: Float[Array, "b k h"], pattern: Float[Array, "b 10"]
     ) -> NextKey:
         """Distribution of every key given the true ones before it, `[b k ..]`; `seen` are the keys."""
-
-        def step(
-            self: LiteMotionDecoder, memory: Array, inputs: tuple[Array, Array, Array]
-        ) -> tuple[Array, NextKey]:
-            last, before, heard = inputs
-            return self.step((memory, last, before), heard, pattern)
-
         last = jnp.pad(seen, ((0, 0), (1, 0), (0, 0)))[:, :-1]
         before = jnp.pad(seen, ((0, 0), (2, 0), (0, 0)))[:, :-2]
-        scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1)
-        _, out = scan(self, self.start(seen.shape[0])[0], (last, before, heard))
-        return out
+        code = jnp.broadcast_to(pattern[:, None], (*seen.shape[:2], pattern.shape[-1]))
+        inputs = jnp.concatenate([last, 3 * (last - before), heard, code], -1)
+        scan = nn.scan(
+            lambda cell, memory, x: cell(memory, x),
+            variable_broadcast="params",
+            split_rngs={"params": False},
+            in_axes=1,
+            out_axes=1,
+        )
+        memory = jnp.zeros((seen.shape[0], self.width))
+        _, hidden = scan(self.cell, memory, nn.gelu(self.enter(inputs)))
+        return self._mixture(hidden, inputs)
 
 
 def hear(voice: Float[Array, "*b k v"]) -> Float[Array, "*b k h"]:

@@ -54,12 +54,13 @@ class PaperMotionEncoder(nn.Module):
 
     width: int = 256
     hidden: tuple[int, ...] = (256, 128, 64, 32)
+    layers: int = 3
 
     @nn.compact
     def __call__(self, pose: Float[Array, "b t 6"]) -> Float[Array, "b 10"]:
         """Args: pose: standardised pose of every frame at 25 fps; the reference sees 300."""
         x, states = pose, []
-        for _ in range(3):
+        for _ in range(self.layers):
             x, h, c = StateLstm(self.width)(x)
             states.append((h, c))
         x = jnp.concatenate([h for h, _ in states] + [c for _, c in states], -1)

@@ -138,7 +138,7 @@ class MotionTask:
         (_, (metrics, changed)), grads = jax.value_and_grad(objective, has_aux=True)(params)
         updates, opt_state = self.optimizer.update(grads, state.opt_state, params)
         variables = {"params": optax.apply_updates(params, updates), **rest, **changed}
-        metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
+        metrics = {**metrics, "grad_norm": jnp.sqrt(sum(jnp.square(g).sum() for g in jax.tree.leaves(grads)))}
         return MotionState(variables, opt_state, state.step + 1), metrics
 
     def eval_step(self, state: MotionState, batch: MotionBatch) -> dict[str, Array]:

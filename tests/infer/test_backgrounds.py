@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -54,9 +56,7 @@ def test_cheapest_path_against_all_paths():
     cost, move = rng.uniform(0, 1, (5, 4)), rng.uniform(0, 1, (4, 4))
 
     def total(path: tuple[int, ...]) -> float:
-        return sum(cost[k, p] for k, p in enumerate(path)) + sum(
-            move[a, b] for a, b in zip(path, path[1:], strict=False)
-        )
+        return sum(cost[k, p] for k, p in enumerate(path)) + sum(move[a, b] for a, b in pairwise(path))
 
     best = min(np.ndindex(4, 4, 4, 4, 4), key=total)
     assert tuple(backgrounds._cheapest_path(cost, move)) == best

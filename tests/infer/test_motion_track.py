@@ -14,7 +14,7 @@ def track() -> MotionTrack:
     rng = np.random.default_rng(0)
     return MotionTrack(
         euler=rng.normal(0, 0.1, (40, 3)),
-        translation=rng.normal(0, 0.2, (40, 3)) + [0, 0, 3],
+        translation=rng.normal((0, 0, 3), 0.2, (40, 3)),
         lid=rng.uniform(0, 1, 40),
         gaze=rng.normal(0, 0.05, (40, 2)),
         source=rng.integers(0, 300, 40),
