@@ -25,6 +25,7 @@ from absl import app, flags
 
 from talkjax import __version__
 from talkjax.audio.mfcc import mfcc
+from talkjax.audio.rhythm import pooled_rhythm
 from talkjax.config import config_hash
 from talkjax.data.motion_corpus import Corpus, SpokenCorpus, make_corpus, make_spoken_corpus
 from talkjax.data.synthetic_voice import load_voice
@@ -71,7 +72,7 @@ def build_corpus(seed: int, people: int, workers: int) -> Corpus:
 def lite_batches(corpus: Corpus, seed: int, size: int, people: slice) -> Callable[[int], MotionBatch]:
     """Step -> two stretches of some people, which do not overlap."""
     index = np.arange(len(corpus.normal))[people]
-    span = corpus.normal.shape[1]
+    span, voice = corpus.normal.shape[1], pooled_rhythm(corpus.voice)
     seen, told = KEYS_SEEN * KEY_STRIDE, KEYS_TOLD * KEY_STRIDE
 
     def batch(step: int) -> MotionBatch:
@@ -84,9 +85,9 @@ def lite_batches(corpus: Corpus, seed: int, size: int, people: slice) -> Callabl
             a, b = (first + told, first) if swap else (first, first + seen)
             for out, source, start, length in (
                 (parts[0], corpus.normal, a, seen),
-                (parts[1], corpus.voice, a, seen),
+                (parts[1], voice, a, seen),
                 (parts[2], corpus.normal, b, told),
-                (parts[3], corpus.voice, b, told),
+                (parts[3], voice, b, told),
             ):
                 out.append(source[k, start : start + length : KEY_STRIDE])
         return MotionBatch(*(np.stack(part) for part in parts))
@@ -121,7 +122,7 @@ def main(argv: list[str]) -> None:
     del argv
     start = time.monotonic()
     flag_values = {"preset": _PRESET.value, "steps": _STEPS.value, "people": _PEOPLE.value}
-    settings = {**flag_values, "batch": _BATCH.value, "seed": _SEED.value, "version": 1}
+    settings = {**flag_values, "batch": _BATCH.value, "seed": _SEED.value, "version": 2}
     if _PRESET.value == "lite":
         corpus = build_corpus(_SEED.value, _PEOPLE.value, _WORKERS.value)
     else:

@@ -6,6 +6,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from talkjax.audio.activity import frame_level, speech_activity
@@ -30,3 +31,12 @@ def voice_rhythm(wav: Float[Array, "n"], n_frames: int) -> Float[Array, "t 3"]:
     smooth = jnp.convolve(jnp.pad(level, 1, mode="edge"), jnp.array(_TAPS), mode="valid")
     onset = jnp.clip(3 * jnp.diff(smooth, prepend=smooth[:1]), 0, 1)
     return jnp.stack([active, level, onset], -1)
+
+
+def pooled_rhythm(rhythm: Float[np.ndarray, "*b t 3"]) -> Float[np.ndarray, "*b t 3"]:
+    """The rhythm around each frame, for those who look at every third one: mean activity and level of three
+    frames, and the sum of their onsets, at most 1."""
+    pad = [(0, 0)] * (rhythm.ndim - 2) + [(1, 1), (0, 0)]
+    padded = np.pad(np.asarray(rhythm), pad, mode="edge")
+    summed = padded[..., :-2, :] + padded[..., 1:-1, :] + padded[..., 2:, :]
+    return np.minimum(summed * np.array([1 / 3, 1 / 3, 1.0], summed.dtype), 1)

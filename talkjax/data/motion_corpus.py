@@ -77,7 +77,7 @@ def draw_temper(rng: np.random.Generator) -> Temper:
         nod=nod,
         sway=rng.normal(0, 0.35, SERIES) * talks,
         nod_s=float(log_uniform(0.12, 0.4)),
-        calm=float(rng.uniform(0.25, 1.1)) if talks else 1.0,
+        calm=float(rng.uniform(0.1, 1.1)) if talks else 1.0,
     )
 
 
@@ -109,7 +109,7 @@ def draw_motion(
     t = len(voice)
     lead = 100
     activity = np.pad(voice[:, 0], (lead, 0), mode="edge")
-    lively = temper.calm + (1 - temper.calm) * gaussian_filter1d(activity, 8)
+    lively = temper.calm + (1 - temper.calm) * gaussian_filter1d(activity, 4)
     clock = _uneven_clock(rng, lively, temper.rest_share)
     parts = np.zeros((t + lead, SERIES))
     for k in range(SERIES):
@@ -125,7 +125,7 @@ def draw_motion(
     onsets = np.pad(voice[:, 2], (lead, 0))
     nods = np.convolve(onsets, bump, "same")[:, None] * temper.nod
     sway = gaussian_filter1d(np.pad(voice[:, 1], (lead, 0)), 6)[:, None] * temper.sway
-    out = parts / (parts.std(0) + 1e-6) + 0.5 * nods + sway
+    out = parts / (parts.std(0) + 1e-6) + 0.8 * nods + sway
     out = gaussian_filter1d(out[lead:], 1.2, axis=0)  # a tracker's smoothness
     return _ranked(out)
 

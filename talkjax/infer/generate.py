@@ -28,7 +28,7 @@ from talkjax.infer.personal_refiner import load_refiner
 from talkjax.infer.pose_edits import parse_freeze
 from talkjax.infer.pose_sources import played_track, retarget
 from talkjax.infer.synthesis import pictures
-from talkjax.media.reader import file_sha256, read_audio
+from talkjax.media.reader import file_sha256, probe, read_audio
 from talkjax.media.writer import VideoWriter, check_output
 from talkjax.progress import SILENT, Progress
 from talkjax.results import GenerateResult
@@ -57,7 +57,7 @@ def run(
         seconds[name] = round(now - start, 3)
         start = now
 
-    parse_freeze(config.freeze)
+    check_motion(config)
     track_file = motion_output(config, out)
     mapping = load_mapping(identity.require_stage("mapping", verb="finetune"))
     refiner = load_refiner(identity.require_stage("refiner", verb="finetune"))
@@ -107,7 +107,7 @@ def run(
         "output": {"file": out.name, "sha256": file_sha256(out), "frames": n_frames, "fps": FPS},
         "identity_source": identity.record.source,
         "consent_record": identity.record.consent,
-        "models": {name: identity.stage_files(name) for name in ("track", "mapping", "refiner")},
+        "models": {name: identity.stage_files(name) for name in ("track", "mapping", "motion", "refiner")},
         "settings": config.to_json(),
         "seconds": seconds,
     }
@@ -125,7 +125,7 @@ def motion_of(
     Raises:
       InputError: as `run`.
     """
-    parse_freeze(config.freeze)
+    check_motion(config)
     mapping = load_mapping(identity.require_stage("mapping", verb="finetune"))
     refiner = load_refiner(identity.require_stage("refiner", verb="finetune"))
     person = open_person(identity, all_frames=refiner.all_frames)
@@ -143,6 +143,15 @@ def speech_to_face(
     exp, pose = mapping(wav, n_frames)
     active = np.asarray(speech_activity(jnp.asarray(wav), n_frames))
     return rest_in_silence(exp, active, rest_expression(person)), pose
+
+
+def check_motion(config: GenerateConfig) -> None:
+    """Refuses a bad `freeze`, track or video before any work; see `parse_freeze`, `read_track`, `probe`."""
+    parse_freeze(config.freeze)
+    if config.pose_kind == "track":
+        read_track(Path(config.pose_file))
+    elif config.pose_kind == "video":
+        probe(Path(config.pose_file))
 
 
 def motion_output(config: GenerateConfig, out: Path) -> Path | None:

@@ -18,7 +18,7 @@ import optax
 from jaxtyping import Float
 from scipy.special import ndtri
 
-from talkjax.audio.rhythm import voice_rhythm
+from talkjax.audio.rhythm import pooled_rhythm, voice_rhythm
 from talkjax.config import MotionConfig
 from talkjax.data.motion_weights import motion_weights_path
 from talkjax.infer.backgrounds import body_distance, thumbnails
@@ -76,7 +76,7 @@ class HeadMotion:
 def at_keys(rhythm: Float[np.ndarray, "t 3"], n_keys: int) -> Float[np.ndarray, "k 3"]:
     """The rhythm at the keys of `head_style.play_keys`, whose first lies one key before frame 0."""
     frames = (np.arange(n_keys) - 1) * KEY_STRIDE
-    return rhythm[np.clip(frames, 0, len(rhythm) - 1)]
+    return pooled_rhythm(rhythm)[np.clip(frames, 0, len(rhythm) - 1)]
 
 
 @functools.cache
@@ -145,7 +145,7 @@ def fit_decoder(
     """
     general, _ = load_params(motion_weights_path())
     params = jax.tree.map(jnp.asarray, general["params"])
-    keys, voice = (_phases(values) for values in (normal, rhythm))
+    keys, voice = (_phases(values) for values in (normal, pooled_rhythm(rhythm)))
     kept = round(keys.shape[1] * (1 - VALIDATED))
     first = _Tuned(encoded(params, keys[:, :kept], voice[:, :kept]), jnp.zeros(keys.shape[-1]))
     heard = hear(voice)
@@ -216,7 +216,7 @@ def _long_run(fitted: Fitted, rhythm: np.ndarray, seed: int) -> Float[np.ndarray
     """Keys of many draws, to the clip's own voice from random places."""
     count, n_keys = CALIBRATION
     rng = np.random.default_rng([seed, 7])
-    rhythm = np.asarray(rhythm)
+    rhythm = pooled_rhythm(rhythm)
     voice = np.stack(
         [
             np.roll(np.resize(rhythm, (n_keys * KEY_STRIDE, rhythm.shape[1])), rng.integers(len(rhythm)), 0)

@@ -33,7 +33,7 @@ def trained(batch):
 
 
 def test_steps_make_the_told_keys_likelier(trained, batch):
-    task, state, losses = trained
+    _, state, losses = trained
     assert losses[-1] < losses[0] - 1.0 and np.all(np.isfinite(losses))
     assert int(state.step) == 12
 
