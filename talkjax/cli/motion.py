@@ -9,7 +9,6 @@ from talkjax.cli.command import IDENTITIES_DIR, IDENTITY, Arguments, Command, Fl
 from talkjax.cli.session import begin
 from talkjax.config import GenerateConfig
 from talkjax.errors import EXIT_OK, InputError
-from talkjax.media.writer import check_output
 
 _AUDIO = Flag(
     "audio", str, None, "the voice: wav, mp3, flac, m4a, ogg, or a video", placeholder="FILE", required=True
@@ -36,6 +35,8 @@ def _generate(arguments: Arguments) -> int:
 
 def _plot(arguments: Arguments) -> int:
     begin(arguments)
+    from talkjax.media.writer import check_output
+
     out = Path(check_output(Path(arguments["out"]), overwrite=arguments["overwrite"], suffixes=(".png",)))
     from talkjax.evaluate.plots import plot_track
     from talkjax.infer.motion_files import read_track
