@@ -13,7 +13,7 @@ from talkjax.raster import depth_key, size_classes, tiles
 from talkjax.raster.depth_key import KeyBuffer
 from talkjax.raster.scene import Scene
 from talkjax.raster.snap import as_corners, gather_rows, pixel_box
-from talkjax.raster.triangles import LARGE_CLASS, N_CLASSES, WINDOWS, classify
+from talkjax.raster.triangles import LARGE_CLASS, N_CLASSES, classify, windows
 from talkjax.raster.windows import (
     EMPTY_WINDOW,
     ID_COLUMN,
@@ -25,9 +25,9 @@ from talkjax.raster.windows import (
     window_rows,
 )
 
-CHUNKS = (4096, 2048, 512, 128)
-"""Triangles drawn per loop step in each small class."""
-MIN_ROWS, MOST_ROWS, STEP_ROWS = max(CHUNKS), 24_576, 16_384
+CHUNK_PIXELS, MAX_CHUNK = 131_072, 4096
+"""Pixels tested, and triangles drawn, at most per loop step."""
+MIN_ROWS, MOST_ROWS, STEP_ROWS = MAX_CHUNK, 24_576, 16_384
 """Up to MOST_ROWS triangles, all are set up at once and their rows sorted. Of more, only the ids are sorted,
 and STEP_ROWS triangles are set up at a time: half of the memory."""
 _LARGE_EFFORT = tiles.Effort(faces=128, tiles=128)
@@ -51,7 +51,7 @@ def _face_id(scene: Scene) -> Int[Array, "h w"]:
     gathered = gather_rows(scene.snapped, scene.all_verts())
     slot, start, count = size_classes.slots(classify(scene, gathered).size_class, N_CLASSES)
     # windows may hang over the last row by almost their own size
-    buffer = depth_key.empty(height * width + WINDOWS[-1] * (width + 1), scene.zero)
+    buffer = depth_key.empty(height * width + windows(n)[-1][1] * (width + 1), scene.zero)
     ids = jnp.arange(n, dtype=jnp.int32)
     first_large = start[LARGE_CLASS - 1]
     if n <= MOST_ROWS:
@@ -94,15 +94,16 @@ def _draw_small(
     buffer: KeyBuffer, scene: Scene, table: Int[Array, "n 16"], first: Int[Array, "k"], end: Int[Array, "k"]
 ) -> KeyBuffer:
     """Draws a table of window rows in which class k has the rows first[k] .. end[k]."""
-    for k, (side, chunk) in enumerate(zip(WINDOWS, CHUNKS, strict=True)):
-        buffer = _draw_class(buffer, scene, table, first[k], end[k], side, chunk)
+    for k, window in enumerate(windows(scene.n_faces)):
+        buffer = _draw_class(buffer, scene, table, first[k], end[k], window)
     return buffer
 
 
 def _draw_class(
-    buffer: KeyBuffer, scene: Scene, table: Array, first: Array, end: Array, side: int, chunk: int
+    buffer: KeyBuffer, scene: Scene, table: Array, first: Array, end: Array, window: tuple[int, int]
 ) -> KeyBuffer:
-    """Draws rows first .. end of the table, all of one class, `chunk` at a time."""
+    """Draws rows first .. end of the table, all of one class, so many at a time."""
+    chunk = min(CHUNK_PIXELS // (window[0] * window[1]), MAX_CHUNK)
 
     def step(state: tuple[Array, KeyBuffer]) -> tuple[Array, KeyBuffer]:
         begin, buffer = state
@@ -112,6 +113,6 @@ def _draw_class(
         size = jnp.where((own >= begin) & (own < end), rows[:, SIZE_COLUMN], EMPTY_WINDOW)
         # writing a column, unlike choosing whole rows, keeps XLA from doing it over for each pixel
         rows = rows.at[:, SIZE_COLUMN].set(size)
-        return begin + chunk, draw_windows(buffer, rows, side, scene.width)
+        return begin + chunk, draw_windows(buffer, rows, window, scene.width)
 
     return lax.while_loop(lambda state: state[0] < end, step, (first, buffer))[1]

@@ -129,7 +129,7 @@ def _draw_tiles(
         # Rows are made one step ahead: only a loop's carry keeps XLA from redoing their setup per pixel. The
         # first step draws empty rows: making real ones before the loop would compile their setup twice.
         first, rows, buffer = state
-        buffer = draw(buffer, rows, TILE, scene.width)
+        buffer = draw(buffer, rows, (TILE, TILE), scene.width)
         return first + n, tile_rows(first), buffer
 
     last = jnp.where(end[-1] > 0, end[-1] + n, 0)

@@ -105,13 +105,13 @@ def _edge(
 
 
 def test_pixels(
-    rows: Int[Array, "n 16"], size: int, offset: bool = False
-) -> tuple[Float[Array, "n k k"], Bool[Array, "n k k"], Int[Array, "n 1 1"]]:
-    """Depth of `size` x `size` pixels per row, whether they are inside of its triangle, and its face.
+    rows: Int[Array, "n 16"], window: tuple[int, int], offset: bool = False
+) -> tuple[Float[Array, "n d a"], Bool[Array, "n d a"], Int[Array, "n 1 1"]]:
+    """Depth of a window of pixels per row, whether they are inside of its triangle, and its face.
 
     `offset`: depth is told from a first pixel that lies OFFSET_COLUMN before the window's.
     """
-    n = rows.shape[0]
+    n, (across, down) = rows.shape[0], window
 
     def col(i: int) -> Array:
         return rows[:, i][:, None, None]
@@ -120,8 +120,8 @@ def test_pixels(
         return lax.bitcast_convert_type(col(i), jnp.float32)
 
     # (windows, K, K): pixels minor; the other order costs three times as much
-    c = lax.broadcasted_iota(jnp.int32, (n, size, size), 2)
-    r = lax.broadcasted_iota(jnp.int32, (n, size, size), 1)
+    c = lax.broadcasted_iota(jnp.int32, (n, down, across), 2)
+    r = lax.broadcasted_iota(jnp.int32, (n, down, across), 1)
     edges = [col(e) + col(e + 3) * c + col(e + 6) * r for e in range(3)]
     extent = col(SIZE_COLUMN)
     # an empty window (-1) has a negative height
@@ -132,8 +132,10 @@ def test_pixels(
     return depth, inside, col(ID_COLUMN)
 
 
-def draw_windows(buffer: KeyBuffer, rows: Int[Array, "n 16"], size: int, width: int) -> KeyBuffer:
-    """Draws `size` x `size` pixels per row, a run of `size` pixels at a time (best on CPU)."""
-    depth, inside, face_id = test_pixels(rows, size)
-    first_pixel = rows[:, PIXEL_COLUMN][:, None] + width * jnp.arange(size, dtype=jnp.int32)
+def draw_windows(
+    buffer: KeyBuffer, rows: Int[Array, "n 16"], window: tuple[int, int], width: int
+) -> KeyBuffer:
+    """Draws a window (width, height) of pixels per row, a run of pixels at a time (best on CPU)."""
+    depth, inside, face_id = test_pixels(rows, window)
+    first_pixel = rows[:, PIXEL_COLUMN][:, None] + width * jnp.arange(window[1], dtype=jnp.int32)
     return depth_key.draw_rows(buffer, first_pixel, depth, face_id, inside)
