@@ -25,9 +25,9 @@ from talkjax.raster.windows import (
     window_rows,
 )
 
-CHUNKS = (4096, 2048, 512, 128)
+CHUNKS = (8192, 2048, 512, 128)
 """Triangles drawn per loop step in each small class."""
-MIN_ROWS, MOST_ROWS, STEP_ROWS = max(CHUNKS), 24_576, 16_384
+MOST_ROWS, STEP_ROWS = 24_576, 16_384
 """Up to MOST_ROWS triangles, all are set up at once and their rows sorted. Of more, only the ids are sorted,
 and STEP_ROWS triangles are set up at a time: half of the memory."""
 _LARGE_EFFORT = tiles.Effort(faces=128, tiles=128)
@@ -55,8 +55,7 @@ def _face_id(scene: Scene) -> Int[Array, "h w"]:
     ids = jnp.arange(n, dtype=jnp.int32)
     first_large = start[LARGE_CLASS - 1]
     if n <= MOST_ROWS:
-        n_rows = max(n, MIN_ROWS)
-        table = jnp.zeros((n_rows, ROW), jnp.int32).at[slot].set(_rows(scene, gathered, ids), mode="drop")
+        table = jnp.zeros((n, ROW), jnp.int32).at[slot].set(_rows(scene, gathered, ids), mode="drop")
         buffer = _draw_small(buffer, scene, table, start, start + count)
         sorted_ids = table[:, ID_COLUMN]
     else:
@@ -95,7 +94,7 @@ def _draw_small(
 ) -> KeyBuffer:
     """Draws a table of window rows in which class k has the rows first[k] .. end[k]."""
     for k, (side, chunk) in enumerate(zip(WINDOWS, CHUNKS, strict=True)):
-        buffer = _draw_class(buffer, scene, table, first[k], end[k], side, chunk)
+        buffer = _draw_class(buffer, scene, table, first[k], end[k], side, min(chunk, table.shape[0]))
     return buffer
 
 
