@@ -1,5 +1,6 @@
 """Differentiable triangle rasterizer; knows no faces. Conventions: docs/raster.md."""
 
+from talkjax.raster.antialias import antialias as antialias
 from talkjax.raster.camera import project as project
 from talkjax.raster.camera import to_clip as to_clip
 from talkjax.raster.interpolate import interpolate as interpolate

@@ -84,3 +84,28 @@ def winner(buffer: KeyBuffer) -> Int[Array, "n"]:
     with x64():
         low = (buffer & np.uint64(0xFFFFFFFF)).astype(jnp.uint32)
     return lax.bitcast_convert_type(low, jnp.int32)
+
+
+def nothing_far(n_pixels: int) -> KeyBuffer:
+    """Buffer for `keep_largest` with nothing in it: zeros."""
+    with x64():
+        return jnp.zeros((n_pixels,), jnp.uint64)
+
+
+def keep_largest(
+    buffer: KeyBuffer, index: Int[Array, "n"], value: Float[Array, "n"], tag: Int[Array, "n"]
+) -> KeyBuffer:
+    """Keeps, per index, the candidate of the largest `value` (not negative); on a tie that of the lowest tag.
+
+    Indices beyond the buffer are dropped.
+    """
+    bits = lax.bitcast_convert_type(jnp.maximum(value, 0.0), jnp.uint32)
+    with x64():
+        key = (bits.astype(jnp.uint64) << np.uint64(32)) | (~tag.astype(jnp.uint32)).astype(jnp.uint64)
+        return buffer.at[index].max(key, mode="drop")
+
+
+def kept_tag(buffer: KeyBuffer) -> Int[Array, "n"]:
+    """The tag that `keep_largest` kept; -1 where there is none."""
+    with x64():
+        return (~buffer.astype(jnp.uint32)).astype(jnp.int32)

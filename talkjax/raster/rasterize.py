@@ -91,28 +91,26 @@ def locate(
     """
     _, height, width = face_id.shape
     seen = face_id >= 0
-    corners = gather_face_rows(verts_clip, face_id, faces4)
+    corner_x, corner_y, corner_z, corner_w = gather_face_columns(verts_clip, face_id, faces4)
     pixel_x = ((2 * jnp.arange(width) + 1) / width - 1).astype(jnp.float32)[None, None, :]
     pixel_y = (1 - (2 * jnp.arange(height) + 1) / height).astype(jnp.float32)[None, :, None]
-    x = [c[..., 0] - pixel_x * c[..., 3] for c in corners]
-    y = [c[..., 1] - pixel_y * c[..., 3] for c in corners]
+    x = [c - pixel_x * w for c, w in zip(corner_x, corner_w, strict=True)]
+    y = [c - pixel_y * w for c, w in zip(corner_y, corner_w, strict=True)]
     minors = [x[1] * y[2] - y[1] * x[2], x[2] * y[0] - y[2] * x[0], x[0] * y[1] - y[0] * x[1]]
     total = minors[0] + minors[1] + minors[2]
     # total = 2 area_ndc * w0 w1 w2; area_px = area_ndc * width * height / 4
-    threshold = (
-        (4 * _MIN_AREA_PX / (width * height)) * corners[0][..., 3] * corners[1][..., 3] * corners[2][..., 3]
-    )
+    threshold = (4 * _MIN_AREA_PX / (width * height)) * corner_w[0] * corner_w[1] * corner_w[2]
     usable = seen & (jnp.abs(total) > jnp.abs(threshold))
     inverse = 1.0 / jnp.where(
         usable, total, 1.0
     )  # the unused branch must be finite too, or its gradient is NaN
     fallback = jnp.where(seen, 1.0 / 3.0, 0.0)
     bary = [jnp.where(usable, m * inverse, fallback) for m in minors]
-    z = sum(b * c[..., 2] for b, c in zip(bary, corners, strict=True))
-    w = bary[0] * corners[0][..., 3] + bary[1] * corners[1][..., 3] + bary[2] * corners[2][..., 3]
+    z = sum(b * c for b, c in zip(bary, corner_z, strict=True))
+    w = bary[0] * corner_w[0] + bary[1] * corner_w[1] + bary[2] * corner_w[2]
     depth = jnp.where(seen, z / jnp.where(seen & (w != 0), w, 1.0), BACKGROUND_DEPTH)
     if not perspective:
-        bary = _screen_linear(bary, [c[..., 3] for c in corners], w)
+        bary = _screen_linear(bary, corner_w, w)
     return jnp.stack(bary, axis=-1), depth
 
 
@@ -124,20 +122,54 @@ def _screen_linear(bary: list[Array], corner_w: list[Array], w: Array) -> list[A
     return [jnp.where(ahead, b * c * inverse, b) for b, c in zip(bary, corner_w, strict=True)]
 
 
+def corner_index(
+    face_id: Int[Array, "b h w"], faces4: Int[Array, "f 4"], n_batch: int, n_verts: int
+) -> list[Int[Array, "b h w"]]:
+    """Where each pixel's three corners stand in the vertices of all `n_batch` frames, one after the other.
+
+    The background reads some triangle, never none. Which one changes from pixel to pixel, because in the
+    backward pass all of them add their zero to what they read, and additions to one address wait for each
+    other.
+    """
+    power = 1 << (faces4.shape[0].bit_length() - 1)  # a mask is cheaper than a remainder
+    any_face = (lax.iota(jnp.int32, face_id.size) & (power - 1)).reshape(face_id.shape)
+    face = jnp.where(face_id >= 0, face_id, any_face)
+    offset = n_verts * jnp.arange(n_batch, dtype=jnp.int32)[:, None, None] if n_batch > 1 else 0
+    return [faces4[:, i].at[face].get(mode="promise_in_bounds") + offset for i in range(3)]
+
+
 def gather_face_rows(
     rows: Float[Array, "b v c"], face_id: Int[Array, "b h w"], faces4: Int[Array, "f 4"]
 ) -> list[Float[Array, "b h w c"]]:
     """The rows of each pixel's three corners; zero on the background. `rows` may have batch 1, shared by all.
 
-    Zeroed right after the gather: the background reads triangle 0, whose vertices may be NaN.
+    Zeroed right after the gather: the background reads some triangle, whose vertices may be NaN.
     """
     n_batch, n_verts, n_channels = rows.shape
-    seen = (face_id >= 0)[..., None]
     if faces4.shape[0] == 0:
         return [jnp.zeros((*face_id.shape, n_channels), rows.dtype)] * 3
-    corner = faces4.at[jnp.maximum(face_id, 0)].get(mode="promise_in_bounds")
-    if n_batch > 1:
-        corner = corner + n_verts * jnp.arange(n_batch, dtype=jnp.int32)[:, None, None, None]
-    table = rows.reshape(-1, n_channels)
-    gathered = [table.at[corner[..., i]].get(mode="promise_in_bounds") for i in range(3)]
+    table, seen = rows.reshape(-1, n_channels), (face_id >= 0)[..., None]
+    gathered = [
+        table.at[index].get(mode="promise_in_bounds")
+        for index in corner_index(face_id, faces4, n_batch, n_verts)
+    ]
     return [jnp.where(seen, g, 0.0) for g in gathered]
+
+
+def gather_face_columns(
+    rows: Float[Array, "b v c"], face_id: Int[Array, "b h w"], faces4: Int[Array, "f 4"]
+) -> list[list[Float[Array, "b h w"]]]:
+    """The same, column by column: `result[channel][corner]`.
+
+    For arithmetic between columns. In the backward pass, rows would be put together from zero-padded parts,
+    which costs XLA on CPU four times as much as scattering the columns one by one.
+    """
+    n_batch, n_verts, n_channels = rows.shape
+    if faces4.shape[0] == 0:
+        return [[jnp.zeros(face_id.shape, rows.dtype)] * 3] * n_channels
+    table, seen = rows.reshape(-1, n_channels), face_id >= 0
+    index = corner_index(face_id, faces4, n_batch, n_verts)
+    return [
+        [jnp.where(seen, table[:, c].at[i].get(mode="promise_in_bounds"), 0.0) for i in index]
+        for c in range(n_channels)
+    ]
