@@ -25,9 +25,9 @@ from talkjax.raster.windows import (
     window_rows,
 )
 
-CHUNK_PIXELS, MAX_CHUNK = 131_072, 4096
+CHUNK_PIXELS, MAX_CHUNK = 131_072, 8192
 """Pixels tested, and triangles drawn, at most per loop step."""
-MIN_ROWS, MOST_ROWS, STEP_ROWS = MAX_CHUNK, 24_576, 16_384
+MOST_ROWS, STEP_ROWS = 24_576, 16_384
 """Up to MOST_ROWS triangles, all are set up at once and their rows sorted. Of more, only the ids are sorted,
 and STEP_ROWS triangles are set up at a time: half of the memory."""
 _LARGE_EFFORT = tiles.Effort(faces=128, tiles=128)
@@ -55,8 +55,7 @@ def _face_id(scene: Scene) -> Int[Array, "h w"]:
     ids = jnp.arange(n, dtype=jnp.int32)
     first_large = start[LARGE_CLASS - 1]
     if n <= MOST_ROWS:
-        n_rows = max(n, MIN_ROWS)
-        table = jnp.zeros((n_rows, ROW), jnp.int32).at[slot].set(_rows(scene, gathered, ids), mode="drop")
+        table = jnp.zeros((n, ROW), jnp.int32).at[slot].set(_rows(scene, gathered, ids), mode="drop")
         buffer = _draw_small(buffer, scene, table, start, start + count)
         sorted_ids = table[:, ID_COLUMN]
     else:
@@ -103,7 +102,7 @@ def _draw_class(
     buffer: KeyBuffer, scene: Scene, table: Array, first: Array, end: Array, window: tuple[int, int]
 ) -> KeyBuffer:
     """Draws rows first .. end of the table, all of one class, so many at a time."""
-    chunk = min(CHUNK_PIXELS // (window[0] * window[1]), MAX_CHUNK)
+    chunk = min(CHUNK_PIXELS // (window[0] * window[1]), MAX_CHUNK, table.shape[0])
 
     def step(state: tuple[Array, KeyBuffer]) -> tuple[Array, KeyBuffer]:
         begin, buffer = state

@@ -32,26 +32,6 @@ def windows(n_faces: int) -> tuple[tuple[int, int], ...]:
     return (4, 4), (8, 8), (16, 16), (32, 32)
 
 
-SMALL_EXTENT = 64 * ONE_PIXEL
-"""Largest side of a small triangle before it is cut to the image: its edge values fit int32."""
-
-
-def windows(n_faces: int) -> tuple[tuple[int, int], ...]:
-    """Width and height of the windows of the small classes, px; each holds the one before.
-
-    Every pixel of a window is tested, so the finer the mesh, the finer the first windows. Runs along a row are
-    cheaper than rows: of two windows of one area, the wider one is used where triangles are small.
-    """
-    if n_faces > 24_576:
-        return (4, 1), (4, 2), (4, 4), (32, 32)
-    if n_faces > 4096:
-        return FINE
-    return (4, 4), (8, 8), (16, 16), (32, 32)
-
-
-FINE = (4, 2), (4, 4), (8, 8), (16, 16)
-
-
 class Triangles(NamedTuple):
     """Corners, twice-area (garbage for large ones), box and class (0: not drawn) of each triangle."""
 
