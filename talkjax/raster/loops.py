@@ -25,7 +25,7 @@ from talkjax.raster.windows import (
     window_rows,
 )
 
-CHUNK_PIXELS, MAX_CHUNK = 131_072, 8192
+CHUNK_PIXELS, MAX_CHUNK = 131_072, 4096
 """Pixels tested, and triangles drawn, at most per loop step."""
 MOST_ROWS, STEP_ROWS = 24_576, 16_384
 """Up to MOST_ROWS triangles, all are set up at once and their rows sorted. Of more, only the ids are sorted,
