@@ -22,7 +22,7 @@ SMALL_EXTENT = 64 * ONE_PIXEL
 def windows(n_faces: int) -> tuple[tuple[int, int], ...]:
     """Width and height of the windows of the small classes, px; each holds the one before.
 
-    Every pixel of a window is tested, and a window's rows cost more than what lies in them: the finer the mesh,
+    Every pixel of a window is tested, and rows cost more than what lies in them: the finer the mesh,
     the lower the first windows. Chosen by time on CPU; ids do not depend on it.
     """
     if n_faces > 24_576:
