@@ -25,6 +25,7 @@ from talkjax.infer.backgrounds import body_distance, thumbnails
 from talkjax.infer.head_style import KEY_STRIDE, QUANTILES, HeadStyle, fit_head_style, key_count, play_keys
 from talkjax.infer.motion_track import MotionTrack
 from talkjax.infer.person import Person
+from talkjax.infer.voice_response import VoiceResponse, fit_voice_response
 from talkjax.nets.motion_decoder import hear
 from talkjax.progress import SILENT, Progress
 from talkjax.rng import stream_key
@@ -42,13 +43,14 @@ FILE = "motion.npz"
 class Fitted(NamedTuple):
     """The person's own decoder: `params` of `MotionTask`, `pattern` `[10]`, and its calibration: quantiles
     `[6 q]` of its series in a long draw, `mix` `[6 6]` that gives them the person's correlations, and the
-    quantiles after that."""
+    quantiles after that. `response` is how the series answer the voice."""
 
     params: Any
     pattern: np.ndarray
     drawn: np.ndarray
     mix: np.ndarray
     mixed: np.ndarray
+    response: VoiceResponse
 
 
 class _Tuned(NamedTuple):
@@ -67,16 +69,17 @@ class HeadMotion:
     def __call__(self, wav: np.ndarray, n_frames: int, seed: int) -> MotionTrack:
         """A motion of `n_frames` at 25 fps to a voice (16 kHz); another one for every seed."""
         rhythm = np.asarray(voice_rhythm(jnp.asarray(wav, jnp.float32), n_frames))
-        voice = at_keys(rhythm, key_count(n_frames))
+        voice = at_keys(pooled_rhythm(rhythm), key_count(n_frames))
         drawn = draw_keys(self.fitted, voice[None], seed)[0]
-        euler, translation = play_keys(self.style, calibrated(self.fitted, drawn), n_frames)
+        answer = at_keys(self.fitted.response(rhythm), len(drawn))
+        euler, translation = play_keys(self.style, calibrated(self.fitted, drawn, answer), n_frames)
         return MotionTrack(euler, translation)
 
 
-def at_keys(rhythm: Float[np.ndarray, "t 3"], n_keys: int) -> Float[np.ndarray, "k 3"]:
-    """The rhythm at the keys of `head_style.play_keys`, whose first lies one key before frame 0."""
+def at_keys(values: Float[np.ndarray, "t c"], n_keys: int) -> Float[np.ndarray, "k c"]:
+    """A series of frames at the keys of `head_style.play_keys`, whose first lies one key before frame 0."""
     frames = (np.arange(n_keys) - 1) * KEY_STRIDE
-    return pooled_rhythm(rhythm)[np.clip(frames, 0, len(rhythm) - 1)]
+    return values[np.clip(frames, 0, len(values) - 1)]
 
 
 @functools.cache
@@ -97,9 +100,16 @@ def draw_keys(fitted: Fitted, voice: Float[np.ndarray, "b k 3"], seed: int) -> F
     return np.asarray(drawn, np.float64)[:, :n_keys]
 
 
-def calibrated(fitted: Fitted, drawn: Float[np.ndarray, "k 6"]) -> Float[np.ndarray, "k 6"]:
-    """Series mapped so that in the long run each is standard normal, with the person's correlations."""
-    return _ranked(_ranked(drawn, fitted.drawn) @ fitted.mix.T, fitted.mixed)
+def calibrated(
+    fitted: Fitted, drawn: Float[np.ndarray, "k 6"], answer: Float[np.ndarray, "k 6"]
+) -> Float[np.ndarray, "k 6"]:
+    """Series mapped so that in the long run each is standard normal, with the person's correlations, and
+    answers the voice."""
+    return _ranked(_answering(fitted, _ranked(drawn, fitted.drawn), answer), fitted.mixed)
+
+
+def _answering(fitted: Fitted, ranked: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    return np.sqrt(1 - fitted.response.share) * (ranked @ fitted.mix.T) + answer
 
 
 def _ranked(series: np.ndarray, table: Float[np.ndarray, "6 q"]) -> np.ndarray:
@@ -141,7 +151,7 @@ def fit_decoder(
 
     Returns:
       The decoder; nats per key of the last frames with the encoder's pattern (`general`) and after a fit to
-      the others (`personal`).
+      the others (`personal`), and the share of each series that answers the voice.
     """
     general, _ = load_params(motion_weights_path())
     params = jax.tree.map(jnp.asarray, general["params"])
@@ -157,13 +167,15 @@ def fit_decoder(
     final = _tune(start, params["decoder"], keys, heard, config.steps)
     own = {"decoder": params["decoder"], "log_spread": final.log_spread}
     empty = np.zeros((keys.shape[-1], 1))
-    fitted = Fitted(own, np.asarray(final.pattern), empty, np.eye(keys.shape[-1]), empty)
-    drawn = _long_run(fitted, np.asarray(rhythm), config.seed)
+    response = fit_voice_response(np.asarray(normal), np.asarray(rhythm))
+    fitted = Fitted(own, np.asarray(final.pattern), empty, np.eye(keys.shape[-1]), empty, response)
+    drawn, answer = _long_run(fitted, np.asarray(rhythm), config.seed)
     once = _quantiles(drawn)
     ranked = _ranked(drawn, once)
-    mix = correlation_mix(ranked, np.asarray(normal))
-    fitted = fitted._replace(drawn=once, mix=mix, mixed=_quantiles(ranked @ mix.T))
-    return fitted, {"general": later[0], "personal": later[1]}
+    fitted = fitted._replace(drawn=once, mix=correlation_mix(ranked, np.asarray(normal)))
+    fitted = fitted._replace(mixed=_quantiles(_answering(fitted, ranked, answer)))
+    record = {"general": later[0], "personal": later[1]}
+    return fitted, record | {"voice_share": [round(float(s), 3) for s in response.share]}
 
 
 def _phases(values: Float[np.ndarray, "t c"]) -> Float[jax.Array, "3 k c"]:
@@ -212,18 +224,16 @@ def _tune(start: _Tuned, decoder: Any, keys: jax.Array, heard: jax.Array, steps:
     return jax.lax.fori_loop(0, steps, step, (start, optimizer.init(start)))[0]
 
 
-def _long_run(fitted: Fitted, rhythm: np.ndarray, seed: int) -> Float[np.ndarray, "n 6"]:
-    """Keys of many draws, to the clip's own voice from random places."""
+def _long_run(fitted: Fitted, rhythm: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Keys of many draws `[n 6]` to the clip's own voice from random places, and the answers to it."""
     count, n_keys = CALIBRATION
     rng = np.random.default_rng([seed, 7])
-    rhythm = pooled_rhythm(rhythm)
-    voice = np.stack(
-        [
-            np.roll(np.resize(rhythm, (n_keys * KEY_STRIDE, rhythm.shape[1])), rng.integers(len(rhythm)), 0)
-            for _ in range(count)
-        ]
-    )[:, ::KEY_STRIDE]
-    return draw_keys(fitted, voice, seed + 1_000_003).reshape(-1, 6)
+    whole = np.resize(rhythm, (n_keys * KEY_STRIDE, rhythm.shape[1]))
+    voices = [np.roll(whole, rng.integers(len(rhythm)), axis=0) for _ in range(count)]
+    heard = np.stack([pooled_rhythm(voice)[::KEY_STRIDE] for voice in voices])
+    answers = np.concatenate([fitted.response(voice)[::KEY_STRIDE] for voice in voices])
+    drawn = draw_keys(fitted, heard, seed + 1_000_003)
+    return drawn.reshape(-1, drawn.shape[-1]), answers
 
 
 def fit_motion(
@@ -241,14 +251,15 @@ def fit_motion(
         boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
         body = body_distance(*thumbnails(segment.frame, boxes))
         ticker.update(1)
-    tree = {**fitted._asdict(), "body": body.astype(np.float16)}
-    save_params(folder / FILE, tree, {"nats_per_key_of_last_frames": nats, "frames": len(segment)})
+    tree = {**fitted._asdict(), "response": fitted.response._asdict(), "body": body.astype(np.float16)}
+    save_params(folder / FILE, tree, {"fit": nats, "frames": len(segment)})
 
 
 def load_motion(folder: Path, person: Person) -> tuple[HeadMotion, Float[np.ndarray, "n n"]]:
     """Generator and body distances of a finished stage."""
     tree, _ = load_params(folder / FILE)
-    fitted = Fitted(*(tree[name] for name in Fitted._fields))
+    fitted = Fitted(**{name: tree[name] for name in Fitted._fields})
+    fitted = fitted._replace(response=VoiceResponse(**tree["response"]))
     segment = person.train
     style, _ = fit_head_style(segment.euler, segment.translation, segment.valid)
     return HeadMotion(fitted, style), tree["body"].astype(np.float32)

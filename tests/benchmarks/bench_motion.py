@@ -25,6 +25,7 @@ from talkjax.evaluate.plots import plot_pose
 from talkjax.infer import head_style, motion_baseline
 from talkjax.infer.person import load_segment
 from talkjax.infer.personal_motion import HeadMotion, fit_decoder
+from talkjax.infer.voice_response import no_response
 from talkjax.media.reader import read_audio
 from talkjax.track.identity import Identity
 
@@ -146,7 +147,7 @@ def main(argv: list[str]) -> None:
     print(f"nats per key of the last 15 % of the training frames: decoder {nats}, ", end="")
     print(", ".join(f"autoregression of order {p} {autoregression_nats(normal, p):.2f}" for p in (3, 4, 8)))
     straight = np.repeat(ndtri((np.arange(2001) + 0.5) / 2001)[None], 6, 0)
-    plain = fitted._replace(drawn=straight, mix=np.eye(6), mixed=straight)
+    plain = fitted._replace(drawn=straight, mix=np.eye(6), mixed=straight, response=no_response(6))
     decoder, uncalibrated = HeadMotion(fitted, style), HeadMotion(plain, style)
     autoregression = motion_baseline.fit_autoregression(normal)
     rng = np.random.default_rng
