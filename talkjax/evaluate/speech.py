@@ -76,6 +76,20 @@ def amplitude_ratio(real: np.ndarray, out: np.ndarray) -> float:
     return float(out[both].std() / real[both].std())
 
 
+def auc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that a positive scores above a negative; nan without both."""
+    positive = np.asarray(positive, bool)
+    n = int(positive.sum())
+    if n == 0 or n == len(positive):
+        return float("nan")
+    order = np.argsort(score, kind="stable")
+    ordered = np.asarray(score)[order]
+    ranks = np.empty(len(ordered))
+    _, first, counts = np.unique(ordered, return_index=True, return_counts=True)
+    ranks[order] = np.repeat(first + (counts + 1) / 2, counts)
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)))
+
+
 def shift_control(
     real: np.ndarray, out: np.ndarray, min_shift: int = MIN_SHIFT, percentile: float = 99.0
 ) -> float:

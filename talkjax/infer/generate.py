@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from talkjax import __version__
-from talkjax.audio.activity import speech_activity
 from talkjax.config import FPS, GenerateConfig
 from talkjax.errors import InputError
-from talkjax.infer.motion import match_frames, ping_pong, rest_expression, rest_in_silence, speaking_motion
+from talkjax.infer.motion import match_frames, ping_pong, speaking_motion
 from talkjax.infer.person import Person
 from talkjax.infer.personal import open_person
 from talkjax.infer.personal_mapping import Mapping, load_mapping
@@ -59,8 +58,9 @@ def run(
         )
     person = open_person(identity, all_frames=refiner.all_frames)
     lap("load")
-    wav = read_audio(audio, SAMPLE_RATE)
-    sound = read_audio(audio, OUTPUT_RATE)
+    longest = math.inf if config.preview else config.max_seconds
+    wav = read_audio(audio, SAMPLE_RATE, max_seconds=longest)
+    sound = read_audio(audio, OUTPUT_RATE, max_seconds=longest)
     if config.preview:
         wav, sound = wav[: int(PREVIEW_SECONDS * SAMPLE_RATE)], sound[: int(PREVIEW_SECONDS * OUTPUT_RATE)]
     n_frames = max(round(len(wav) / SAMPLE_RATE * FPS), 1)
@@ -106,10 +106,12 @@ def run(
 def speech_to_face(
     person: Person, mapping: Mapping, wav: np.ndarray, n_frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Expression `[t e]` and head pose `[t 6]` for a voice; the mouth rests where nobody speaks."""
-    exp, pose = mapping(wav, n_frames)
-    active = np.asarray(speech_activity(jnp.asarray(wav), n_frames))
-    return rest_in_silence(exp, active, rest_expression(person)), pose
+    """Expression `[t e]` and head pose `[t 6]` for a voice; the mouth rests where nobody speaks.
+
+    The mapping itself knows the person's resting mouth and hears where speech is; see `mapping_session`.
+    """
+    del person
+    return mapping(wav, n_frames)
 
 
 def choose_source(person: Person, pose: np.ndarray, n_frames: int, config: GenerateConfig) -> np.ndarray:

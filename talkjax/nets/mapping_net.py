@@ -1,7 +1,7 @@
 """The paper's audio network: MFCC windows -> expression and pose coefficients (reference.md §3.1).
 
 Per video frame a small CNN over the 28 x 12 MFCC window, then a 3-layer LSTM over frames of any number. With
-70 outputs it has 29,430,534 parameters, as the reference. (`LiteMappingNet` lives in `nets/mapping_lite.py`.)
+70 outputs it has 29,430,534 parameters, as the reference.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from talkjax.nets.layers import NORM_EPS, REFERENCE_INIT, Conv, moments, normal_around_one
-from talkjax.nets.mapping_lite import LiteMappingNet as LiteMappingNet
-from talkjax.nets.mapping_lite import set_linear_path as set_linear_path
 
+LSTM_LAYERS = 3
 BATCH_NORM_RATE = 0.1
 """How much of the running statistics each batch replaces."""
 
@@ -69,7 +68,10 @@ class Lstm(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b t f"]) -> Float[Array, "b t width"]:
+    def __call__(
+        self, x: Float[Array, "b t f"], state: tuple[Array, Array] | None = None
+    ) -> tuple[Float[Array, "b t width"], tuple[Array, Array]]:
+        """(outputs, state after the last step); `state` is (h, c) `[b width]`, zeros where not given."""
         bound = self.width**-0.5
 
         def uniform(key: Array, shape: tuple[int, ...]) -> Array:
@@ -88,9 +90,11 @@ class Lstm(nn.Module):
             h = nn.sigmoid(o) * jnp.tanh(c)
             return (h, c), h
 
-        zeros = jnp.zeros((x.shape[0], self.width), self.dtype)
-        _, out = lax.scan(step, (zeros, zeros), projected.swapaxes(0, 1))
-        return out.swapaxes(0, 1)
+        if state is None:
+            zeros = jnp.zeros((x.shape[0], self.width), self.dtype)
+            state = (zeros, zeros)
+        last, out = lax.scan(step, state, projected.swapaxes(0, 1))
+        return out.swapaxes(0, 1), last
 
 
 class PaperMappingNet(nn.Module):
@@ -111,13 +115,15 @@ class PaperMappingNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, mfcc_windows: Float[Array, "b t 28 12"], *, train: bool = False
-    ) -> Float[Array, "b t out_dim"]:
-        """Predicts coefficients for any number of frames.
+        self, mfcc_windows: Float[Array, "b t 28 12"], *, train: bool = False, states: Any = None
+    ) -> Any:
+        """Predicts coefficients `[b t out_dim]` for any number of frames.
 
         Args:
           mfcc_windows: reference.md §1.5; not normalized.
           train: batch statistics instead of running ones; apply with `mutable=["batch_stats"]`.
+          states: of the LSTM layers after the frames before these (`start_states`); then the result is
+            (coefficients, states after these frames).
         """
         b, t, rows, columns = mfcc_windows.shape
         x = mfcc_windows.astype(self.dtype).reshape(b * t, rows, columns, 1)
@@ -133,6 +139,14 @@ class PaperMappingNet(nn.Module):
         for features in self.hidden:
             x = nn.relu(nn.Dense(features, kernel_init=REFERENCE_INIT, dtype=self.dtype)(x))
         x = x.reshape(b, t, -1)
-        for _ in range(3):
-            x = Lstm(self.state, dtype=self.dtype)(x)
-        return nn.Dense(self.out_dim, kernel_init=REFERENCE_INIT, dtype=self.dtype)(x).astype(jnp.float32)
+        after = []
+        for k in range(LSTM_LAYERS):
+            x, last = Lstm(self.state, dtype=self.dtype)(x, None if states is None else states[k])
+            after.append(last)
+        out = nn.Dense(self.out_dim, kernel_init=REFERENCE_INIT, dtype=self.dtype)(x).astype(jnp.float32)
+        return out if states is None else (out, tuple(after))
+
+    def start_states(self, batch: int = 1) -> tuple[tuple[Array, Array], ...]:
+        """States of the LSTM layers before the first frame: zeros."""
+        zeros = jnp.zeros((batch, self.state), self.dtype)
+        return ((zeros, zeros),) * LSTM_LAYERS
