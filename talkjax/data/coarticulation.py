@@ -2,7 +2,16 @@
 
 Each phoneme has a target for every articulator and a dominance that rises before it, holds, and falls after
 it; what is seen is the dominance-weighted mean of the targets (Cohen and Massaro, "Modeling coarticulation in
-synthetic visual speech", 1993). A closure dominates strongly and briefly, a vowel weakly and long.
+synthetic visual speech", 1993). What phonetics adds:
+
+- A closure dominates strongly and briefly. The lips of b and p part at the burst, before the phone ends;
+  those of m part with it (`_HELD`: share of the phone for which the closure stands).
+- Rounding is planned ahead: its dominance rises about 0.2 s early, through consonants that do not care about
+  the lips (Perkell and Matthies 1992: 0.1 to 0.3 s), and those consonants hardly weigh on it.
+- A short phone weighs less, so fast speech undershoots its targets (Lindblom 1963).
+- A sibilant holds the jaw up against its vowels (Keating et al. 1994): high weight on a low target.
+- A pause of a quarter second or more closes the lips; shorter ones only in part.
+
 Phonemes are flite's (CMU set, lower case, `pau` for silence).
 """
 
@@ -59,8 +68,16 @@ LABIODENTALS = ("f", "v")
 SILENCES = ("pau",)
 VOWELS = tuple(name for name in _OPEN if name[0] in "aeiou")
 
+PHONES = (*_OPEN, *BILABIALS, *LABIODENTALS, *SILENCES)
+"""Every phoneme that has targets of its own."""
+
 _LEAD, _TRAIL = 0.045, 0.038  # seconds: how fast a phoneme's dominance falls off before and after it
 _CLOSURE_LEAD, _CLOSURE_TRAIL = 0.030, 0.027
+_ROUNDING_LEAD = 0.11
+_HELD = {"m": 0.95, "b": 0.75, "p": 0.65, "f": 0.85, "v": 0.85}
+_LIP_NEUTRAL = ("t", "d", "n", "l", "k", "g", "ng", "hh", "th", "dh")
+_REACH = 12.0  # flanks: exp(-12 ** 1.2) = 3e-9 of the peak, taken as nothing
+_ROUND = CHANNELS.index("round")
 
 
 def target_and_dominance(phone: str) -> tuple[np.ndarray, np.ndarray]:
@@ -73,8 +90,23 @@ def target_and_dominance(phone: str) -> tuple[np.ndarray, np.ndarray]:
         return np.array([0.0, 0.0, 0.0, 0.0, 0.9, 0.0, 0.0]), np.full(7, 1.2)
     jaw, part, spread, rounding, tongue, weight = _OPEN.get(phone, _OPEN["ax"])
     target = np.array([jaw, part, spread, rounding, 0.0, 0.0, tongue])
-    lips = 2.5 if rounding > 0.3 else 0.9
+    lips = 2.5 if rounding > 0.3 else 0.35 if phone in _LIP_NEUTRAL else 0.9
     return target, weight * np.array([1.0, 1.0, lips, lips, 1.0, 1.0, 1.0])
+
+
+def _timing(phone: str, start: float, end: float) -> tuple[float, float, np.ndarray, float, float]:
+    """Where a phone's dominance is full (from, to), its flanks' times (lead [7], trail), and its strength."""
+    duration = max(end - start, 0.01)
+    strength = min(1.0, 0.35 + duration / 0.08)
+    if phone in _HELD:
+        lead = np.full(len(CHANNELS), _CLOSURE_LEAD)
+        return start, start + _HELD[phone] * duration, lead, _CLOSURE_TRAIL, strength
+    lead = np.full(len(CHANNELS), _LEAD)
+    if phone in _OPEN and _OPEN[phone][3] > 0.3:
+        lead[_ROUND] = _ROUNDING_LEAD
+    if phone in SILENCES:
+        strength = min(1.0, 0.15 + duration / 0.3)
+    return start + 0.2 * duration, end - 0.3 * duration, lead, _TRAIL, strength
 
 
 def articulate(phones: Sequence[tuple[str, float]], times: np.ndarray) -> np.ndarray:
@@ -82,7 +114,7 @@ def articulate(phones: Sequence[tuple[str, float]], times: np.ndarray) -> np.nda
 
     Args:
       phones: (phoneme, end time in seconds), in order; the first starts at 0.
-      times: [n] seconds; before the first and after the last phoneme its target holds.
+      times: [n] seconds, ascending; before the first and after the last phoneme its target holds.
 
     Returns:
       [n 7] in the order of `CHANNELS`, 0..1.
@@ -92,14 +124,14 @@ def articulate(phones: Sequence[tuple[str, float]], times: np.ndarray) -> np.nda
     start = 0.0
     for k, (phone, end) in enumerate(phones):
         target, dominance = target_and_dominance(phone)
-        duration = max(end - start, 0.01)
-        brief = phone in BILABIALS or phone in LABIODENTALS
-        lead, trail = (_CLOSURE_LEAD, _CLOSURE_TRAIL) if brief else (_LEAD, _TRAIL)
-        onset = start + 0.2 * duration if k > 0 else -np.inf
-        offset = end - 0.3 * duration if k < len(phones) - 1 else np.inf
-        away = np.maximum((onset - times) / lead, (times - offset) / trail)
-        shape = np.exp(-(np.clip(away, 0.0, 30.0) ** 1.2)) * min(1.0, 0.35 + duration / 0.08)
-        total += shape[:, None] * dominance * target
-        weight += shape[:, None] * dominance
+        onset, offset, lead, trail, strength = _timing(phone, start, end)
+        onset = onset if k > 0 else -np.inf
+        offset = offset if k < len(phones) - 1 else np.inf
+        low, high = np.searchsorted(times, [onset - _REACH * lead.max(), offset + _REACH * trail])
+        near = times[low:high, None]
+        away = np.maximum((onset - near) / lead, (near - offset) / trail)
+        shape = np.exp(-(np.clip(away, 0.0, 30.0) ** 1.2)) * strength
+        total[low:high] += shape * dominance * target
+        weight[low:high] += shape * dominance
         start = end
     return total / weight
