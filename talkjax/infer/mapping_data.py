@@ -108,9 +108,8 @@ class PersonalData:
             copies.append(Copy(raw_rows(_elsewhere(sound, rng))[: 4 * count], target, closed))
         return copies
 
-    def batches(self, n_frames: int, size: int, length: int, seed: int) -> Callable[[int], PersonalBatch]:
-        """Step -> sequences within the first `n_frames` frames."""
-        copies = self.copies(n_frames)
+    def batches(self, copies: list[Copy], size: int, length: int, seed: int) -> Callable[[int], PersonalBatch]:
+        """Step -> sequences of the copies."""
         length = min(length, min(len(c.target) for c in copies))
 
         def batch(step: int) -> PersonalBatch:

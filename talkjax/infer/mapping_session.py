@@ -27,8 +27,10 @@ from talkjax.tasks.mapping_targets import Targets
 
 SAMPLES = frames.SAMPLES
 LOOKAHEAD_MS = frames.LOOKAHEAD_MS
-"""Sound needed after the start of a frame before the frame comes out, both presets: 247.5 ms. (The paper's own
-windows need 175 ms; the sense of speech, which brings the mouth to rest, needs the rest.)"""
+"""Sound needed after the start of a frame before the frame comes out, `default` preset: 247.5 ms."""
+PAPER_BLOCK = 16
+"""Frames that the `paper` preset makes at once: its first linear layer is 100 MB, too much to read for each frame.
+So its frames come out up to 600 ms later than those of `default`; what a frame depends on is the same."""
 SPEAKS, SILENT = 0.5, 0.3
 """Speech begins above and ends below these probabilities."""
 REST_AFTER, REST_RAMP, WAKE = 6, 8, 3
@@ -97,7 +99,7 @@ class MappingStream:
     """One voice, as it comes: `push` sound, get the frames that are ready; `finish` gives the last ones."""
 
     def __init__(self, mapping: Mapping):
-        start, self._step = _PROGRAMS[mapping.preset]
+        start, self._step, self._block = _PROGRAMS[mapping.preset]
         weights = jax.tree.map(jnp.asarray, mapping.weights)
         self._constants = (weights, jax.tree.map(jnp.asarray, mapping.targets._asdict()))
         self._n_exp = mapping.n_exp
@@ -119,7 +121,8 @@ class MappingStream:
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """The frames still owed, as if silence followed; a last frame counts when half of it was pushed."""
         total = (self._received + SAMPLES // 2) // SAMPLES
-        missing = (total + frames.DELAY) * SAMPLES + frames.LEAD - self._received
+        blocks = -(-(total + frames.DELAY) // self._block)
+        missing = blocks * self._block * SAMPLES + frames.LEAD - self._received
         owed = max(total - self._given, 0)
         exp, pose = self._feed(np.zeros(max(missing, 0), np.float32))
         self._done = True
@@ -130,16 +133,15 @@ class MappingStream:
         if not self._begun and len(sound) >= frames.LEAD:
             # a frame's last row reaches a little beyond the frame: programs run this many samples ahead
             self._state, at, self._begun = _with_lead(self._state, sound[: frames.LEAD]), frames.LEAD, True
-        made = []
-        while self._begun and len(sound) - at >= SAMPLES:
-            self._state, frame = self._step(*self._constants, self._state, sound[at : at + SAMPLES])
-            at, self._fed = at + SAMPLES, self._fed + 1
-            if self._fed > frames.DELAY:
-                made.append(frame)
+        made, size = [np.zeros((0, self._n_exp + 6), np.float32)], self._block * SAMPLES
+        while self._begun and len(sound) - at >= size:
+            self._state, block = self._step(*self._constants, self._state, sound[at : at + size])
+            early = max(frames.DELAY - self._fed, 0)  # frames before the first
+            made.append(np.asarray(block).reshape(self._block, -1)[early:])
+            at, self._fed = at + size, self._fed + self._block
         self._buffer = sound[at:]
-        self._given += len(made)
-        width = self._n_exp + 6
-        out = np.stack([np.asarray(f) for f in made]) if made else np.zeros((0, width), np.float32)
+        out = np.concatenate(made)
+        self._given += len(out)
         return out[:, : self._n_exp], out[:, self._n_exp :]
 
 
@@ -224,27 +226,43 @@ def _start_paper(weights: Any, targets: Any) -> dict[str, Any]:
     }
 
 
-@jax.jit
-def _step_paper(weights: Any, targets: Any, state: Any, samples: Array) -> tuple[Any, Array]:
-    new, probability = _hear(weights, state, samples)
-    past = jnp.concatenate([state["past"][SAMPLES:], samples])
+def _paper_window(state: Any, samples: Array) -> tuple[Array, Float[Array, "28 12"]]:
+    """(samples kept, what the network hears for the frame that comes out after these)."""
+    past = jnp.concatenate([state[SAMPLES:], samples])
     seen = past[: _PAPER_NEEDED + 1]
     emphasised = seen[1:] - PRE_EMPHASIS * seen[:-1]
-    rows = cepstra(emphasised[np.arange(WINDOW)[:, None] * HOP + np.arange(MFCC_FRAME)])[:, 1:]
+    rows = cepstra(emphasised[np.arange(WINDOW)[:, None] * HOP + np.arange(MFCC_FRAME)])
+    return past, rows[:, 1:]
+
+
+@jax.jit
+def _step_paper(weights: Any, targets: Any, state: Any, samples: Array) -> tuple[Any, Array]:
     t = Targets(**targets)
-    out, lstm = make_net(t.n_exp).apply(weights["variables"], rows[None, None], states=state["lstm"])
-    frame = from_output(out[0, 0], t.n_exp) * t.scale + t.mean
-    pose = jnp.where(t.relative > 0.5, state["pose"] + frame[-6:], frame[-6:])
-    frame = jnp.concatenate([frame[:-6], pose])
-    rest, frame = _blend_rest(frame, state["rest"], probability, weights["rest"])
-    fed = new["sound"].fed
-    settled = {
-        name: _settled(state[name], fed, value) for name, value in (("lstm", lstm), ("pose", pose), ("rest", rest))
-    }
-    return {**new, "past": past, **settled}, frame
+    net = make_net(t.n_exp)
+    past, windows = jax.lax.scan(_paper_window, state["past"], samples.reshape(PAPER_BLOCK, SAMPLES))
+    features = net.apply(weights["variables"], windows[None], method=net.encode)[0]
+
+    def one(state: Any, now: tuple[Array, Array]) -> tuple[Any, Array]:
+        samples, feature = now
+        heard, probability = _hear(weights, state, samples)
+        out, lstm = net.apply(weights["variables"], feature[None, None], state["lstm"], method=net.decode)
+        frame = from_output(out[0, 0], t.n_exp) * t.scale + t.mean
+        pose = jnp.where(t.relative > 0.5, state["pose"] + frame[-6:], frame[-6:])
+        frame = jnp.concatenate([frame[:-6], pose])
+        rest, frame = _blend_rest(frame, state["rest"], probability, weights["rest"])
+        fed = heard["sound"].fed
+        settled = {
+            name: _settled(state[name], fed, value)
+            for name, value in (("lstm", lstm), ("pose", pose), ("rest", rest))
+        }
+        return {**heard, **settled}, frame
+
+    moving = {name: value for name, value in state.items() if name != "past"}
+    moving, made = jax.lax.scan(one, moving, (samples.reshape(PAPER_BLOCK, SAMPLES), features))
+    return {**moving, "past": past}, made
 
 
-_PROGRAMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "default": (_start_default, _step_default),
-    "paper": (_start_paper, _step_paper),
+_PROGRAMS: dict[str, tuple[Callable[..., Any], Callable[..., Any], int]] = {
+    "default": (_start_default, _step_default, 1),
+    "paper": (_start_paper, _step_paper, PAPER_BLOCK),
 }

@@ -102,15 +102,18 @@ def _fit_default(
 ) -> tuple[Mapping, dict[str, Any]]:
     data = PersonalData(model, segment, wav, config.seed)
     general = load_general()
-    choice = _choice(data, general, config, folder, progress)
+    frozen = personal.FROZEN if config.init == "general" else ()
+    task = personal.PersonalMappingTask(data.targets, config.steps, frozen=frozen)
+    choice = _choice(task, data, general, config, folder, progress)
+    start, copies = _start(data, general, config, len(data)), data.copies(len(data))
     members = []
     for member in range(personal.MEMBERS):
-        task = _task(data, config, member, choice["steps"])
-        start = _start(data, general, config, len(data))
+        seed = personal.MEMBERS * config.seed + member
+        batches = data.batches(copies, personal.BATCH, personal.SEQUENCE_FRAMES, seed)
         checkpoints = folder / "checkpoints" / str(member)
-        batches = data.batches(len(data), personal.BATCH, personal.SEQUENCE_FRAMES, task.seed)
         label = f"mapping {member + 1}/{personal.MEMBERS}"
-        state = _train(task, task.init(start), batches, choice["steps"], checkpoints, config, progress, label)
+        state = task.init(seed, start)
+        state = _train(task, state, batches, choice["steps"], checkpoints, config, progress, label)
         members.append(jax.tree.map(np.asarray, state.params))
     ridge = data.ridge(len(data), choice["ridge"])
     weights = {
@@ -124,12 +127,6 @@ def _fit_default(
     return Mapping("default", data.targets, weights), choice
 
 
-def _task(data: PersonalData, config: MappingConfig, member: int, steps: int) -> personal.PersonalMappingTask:
-    frozen = personal.FROZEN if config.init == "general" else ()
-    seed = personal.MEMBERS * config.seed + member
-    return personal.PersonalMappingTask(data.targets, steps, seed, frozen=frozen)
-
-
 def _start(data: PersonalData, general: GeneralNetwork, config: MappingConfig, n_frames: int) -> Any:
     if config.init == "scratch":
         return None
@@ -138,7 +135,12 @@ def _start(data: PersonalData, general: GeneralNetwork, config: MappingConfig, n
 
 
 def _choice(
-    data: PersonalData, general: GeneralNetwork, config: MappingConfig, folder: Path, progress: Progress
+    task: personal.PersonalMappingTask,
+    data: PersonalData,
+    general: GeneralNetwork,
+    config: MappingConfig,
+    folder: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Ridge strength and number of steps that are best on the last frames; kept for a resumed run."""
     file = folder / "choice.json"
@@ -148,7 +150,7 @@ def _choice(
     held = slice(fit, len(data))
     ridges = {s: data.apply_ridge(data.ridge(fit, s)) for s in RIDGE_STRENGTHS}
     strength = min(ridges, key=lambda s: data.lip_error(ridges[s], held))
-    task = _task(data, config, 0, config.steps)
+    seed = personal.MEMBERS * config.seed
     predict = jax.jit(task.standardised)
     errors: dict[int, float] = {}
 
@@ -159,8 +161,8 @@ def _choice(
     with progress("mapping: length", config.steps) as ticker, StopSignals() as stop:
         last = run_steps(
             task.train_step,
-            task.init(_start(data, general, config, fit)),
-            data.batches(fit, personal.BATCH, personal.SEQUENCE_FRAMES, task.seed),
+            task.init(seed, _start(data, general, config, fit)),
+            data.batches(data.copies(fit), personal.BATCH, personal.SEQUENCE_FRAMES, seed),
             config.steps,
             on_step=lambda step, metrics: _tick(ticker),
             save_every=CHECK_EVERY,

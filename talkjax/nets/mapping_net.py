@@ -113,38 +113,52 @@ class PaperMappingNet(nn.Module):
     hidden: tuple[int, int] = (2048, 256)
     state: int = 256
 
-    @nn.compact
+    def setup(self) -> None:
+        self.convs = [Conv(features, use_bias=False, dtype=self.dtype) for features in self.channels]
+        self.norms = [StepBatchNorm() for _ in self.channels]
+        self.dense = [
+            nn.Dense(features, kernel_init=REFERENCE_INIT, dtype=self.dtype) for features in self.hidden
+        ]
+        self.lstm = [Lstm(self.state, dtype=self.dtype) for _ in range(LSTM_LAYERS)]
+        self.out = nn.Dense(self.out_dim, kernel_init=REFERENCE_INIT, dtype=self.dtype)
+
     def __call__(
-        self, mfcc_windows: Float[Array, "b t 28 12"], *, train: bool = False, states: Any = None
-    ) -> Any:
-        """Predicts coefficients `[b t out_dim]` for any number of frames.
+        self, mfcc_windows: Float[Array, "b t 28 12"], *, train: bool = False
+    ) -> Float[Array, "b t out_dim"]:
+        """Predicts coefficients for any number of frames.
 
         Args:
           mfcc_windows: reference.md §1.5; not normalized.
           train: batch statistics instead of running ones; apply with `mutable=["batch_stats"]`.
-          states: of the LSTM layers after the frames before these (`start_states`); then the result is
-            (coefficients, states after these frames).
         """
+        return self.decode(self.encode(mfcc_windows, train=train))[0]
+
+    def encode(
+        self, mfcc_windows: Float[Array, "b t 28 12"], *, train: bool = False
+    ) -> Float[Array, "b t hidden"]:
+        """Each window alone, as far as the LSTM."""
         b, t, rows, columns = mfcc_windows.shape
         x = mfcc_windows.astype(self.dtype).reshape(b * t, rows, columns, 1)
-        for i, features in enumerate(self.channels):
-            x = Conv(features, use_bias=False, dtype=self.dtype)(x)
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = conv(x)
             x = x.reshape(b, t, *x.shape[1:])
-            x = nn.relu(StepBatchNorm()(x, train)).reshape(b * t, *x.shape[2:])
+            x = nn.relu(norm(x, train)).reshape(b * t, *x.shape[2:])
             if i == 1:
                 x = nn.max_pool(x, window_shape=(3, 3), strides=(1, 2))
         x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
         # Channel-major, as the reference flattens: its linear weights then fit without a permutation.
         x = x.transpose(0, 3, 1, 2).reshape(b * t, -1)
-        for features in self.hidden:
-            x = nn.relu(nn.Dense(features, kernel_init=REFERENCE_INIT, dtype=self.dtype)(x))
-        x = x.reshape(b, t, -1)
+        for dense in self.dense:
+            x = nn.relu(dense(x))
+        return x.reshape(b, t, -1)
+
+    def decode(self, x: Float[Array, "b t hidden"], states: Any = None) -> tuple[Float[Array, "b t out_dim"], Any]:
+        """(coefficients, states of the LSTM layers after these frames); `states` as before them."""
         after = []
-        for k in range(LSTM_LAYERS):
-            x, last = Lstm(self.state, dtype=self.dtype)(x, None if states is None else states[k])
+        for k, lstm in enumerate(self.lstm):
+            x, last = lstm(x, None if states is None else states[k])
             after.append(last)
-        out = nn.Dense(self.out_dim, kernel_init=REFERENCE_INIT, dtype=self.dtype)(x).astype(jnp.float32)
-        return out if states is None else (out, tuple(after))
+        return self.out(x).astype(jnp.float32), tuple(after)
 
     def start_states(self, batch: int = 1) -> tuple[tuple[Array, Array], ...]:
         """States of the LSTM layers before the first frame: zeros."""

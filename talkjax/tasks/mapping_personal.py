@@ -54,11 +54,12 @@ class PersonalBatch(NamedTuple):
 
 @struct.dataclass
 class PersonalState:
-    """Everything that training changes."""
+    """Everything that training changes, and the member's own seed."""
 
     params: Any
     opt_state: Any
     step: Array
+    seed: Array
 
 
 def personal_net(n_exp: int) -> DefaultMappingNet:
@@ -78,13 +79,12 @@ class PersonalMappingTask:
         self,
         targets: Targets,
         steps: int,
-        seed: int = 0,
         *,
         frozen: tuple[str, ...] = FROZEN,
         learning_rate: float = 1e-3,
         weights: Dict[str, float] = WEIGHTS,
     ):
-        self.targets, self.seed, self.weights = targets, seed, weights
+        self.targets, self.weights = targets, weights
         self.net = personal_net(targets.n_exp)
         schedule = optax.cosine_decay_schedule(learning_rate, steps, 0.02)
         learn = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-2))
@@ -95,14 +95,14 @@ class PersonalMappingTask:
             },
         )
 
-    def init(self, start: Dict[str, Any] | None = None) -> PersonalState:
-        """Begins at `start` (one network's parameters), or at random."""
+    def init(self, seed: int, start: Dict[str, Any] | None = None) -> PersonalState:
+        """A member that begins at `start` (one network's parameters), or at random."""
         if start is None:
-            params = jax.jit(self.net.init)(stream_key(self.seed, "init"), jnp.zeros((1, 8, 40)))["params"]
+            params = jax.jit(self.net.init)(stream_key(seed, "init"), jnp.zeros((1, 8, 40)))["params"]
             params = {**params, "out": jax.tree.map(lambda x: 0.1 * x, params["out"])}
         else:
             params = jax.tree.map(jnp.asarray, dict(start))
-        return PersonalState(params, self.optimizer.init(params), jnp.int32(0))
+        return PersonalState(params, self.optimizer.init(params), jnp.int32(0), jnp.int32(seed))
 
     def loss(
         self, out: Float[Array, "b t o"], target: Array, closed: Array
@@ -129,7 +129,7 @@ class PersonalMappingTask:
 
     def train_step(self, state: PersonalState, batch: PersonalBatch) -> tuple[PersonalState, dict[str, Array]]:
         """One optimiser step; pure. Randomness follows from the seed and the step."""
-        keys = [stream_key(self.seed, name, state.step) for name in ("spoil", "hide", "dropout")]
+        keys = [stream_key(state.seed, name, state.step) for name in ("spoil", "hide", "dropout")]
         rows = normalize_rows(spoil_rows(keys[0], batch.rows, strength=0.5))
         rows = hide_bands(keys[1], rows)
 
@@ -141,7 +141,7 @@ class PersonalMappingTask:
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {"loss": loss, "gradient": optax.global_norm(grads)}
-        return PersonalState(params, opt_state, state.step + 1), metrics
+        return PersonalState(params, opt_state, state.step + 1, state.seed), metrics
 
     def standardised(self, params: Any, rows: Float[Array, "r 40"]) -> Float[Array, "t o"]:
         """One member's outputs for one recording's normalised rows, at once."""
