@@ -1,7 +1,7 @@
 """Training jobs: `python -m launch.train --config=configs/NAME.py --workdir=DIR [--set=steps=100] ...`.
 
-The config file's `get_config()` returns a typed config; its class decides which job runs. Checkpoints in the work
-folder make every job resumable: the same command goes on, another configuration there is refused.
+The config file's `get_config()` returns a typed config; its class decides which job runs. Checkpoints in the
+work folder make every job resumable: the same command goes on, another configuration there is refused.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import talkjax  # noqa: F401  (before JAX: sets its flags)
 from absl import app, flags
 from absl import logging as absl_logging
 
+import talkjax  # noqa: F401  (before JAX: sets its flags)
 from launch import mapping_general
 from talkjax.config import Config, GeneralMappingConfig, field_type
 from talkjax.errors import InputError, TalkjaxError
@@ -45,7 +45,9 @@ def load_config(path: str, settings: list[str]) -> Config:
             changed[name] = field_type(type(config), name)(value)
         except ValueError:
             kind = field_type(type(config), name).__name__
-            raise InputError(f"--set={setting}", expected=f"a value of type {kind}", code="bad_config") from None
+            raise InputError(
+                f"--set={setting}", expected=f"a value of type {kind}", code="bad_config"
+            ) from None
     return dataclasses.replace(config, **changed).validate()
 
 

@@ -1,8 +1,9 @@
-"""Log-mel rows made comparable without a look at the whole recording: level and channel are followed as they come.
+"""Log-mel rows made comparable without a look at the whole recording: level and channel are followed as they
+come.
 
 Each row is compared with a running level and a running mean and spread per band, which start from a prior and
-forget within seconds of speech. So a voice of any length needs constant memory, a stream and a whole file give
-the same rows, and a long pause is not mistaken for speech: only rows near the voice's own level count.
+forget within seconds of speech. So a voice of any length needs constant memory, a stream and a whole file
+give the same rows, and a long pause is not mistaken for speech: only rows near the voice's own level count.
 All levels are natural logs of power, as in `audio/log_mel.py`.
 """
 
@@ -35,8 +36,11 @@ LIMIT = 4.0
 
 
 def _prior_tilt() -> np.ndarray:
-    """[40] usual level of speech in each band under the total level of loud vowels (three speakers, rounded)."""
-    return np.interp(np.arange(N_BANDS), [0, 3, 10, N_BANDS - 1], [-5.0, -5.0, -10.0, -13.0]).astype(np.float32)
+    """[40] usual level of speech in each band under the total level of loud vowels (three speakers,
+    rounded)."""
+    return np.interp(np.arange(N_BANDS), [0, 3, 10, N_BANDS - 1], [-5.0, -5.0, -10.0, -13.0]).astype(
+        np.float32
+    )
 
 
 PRIOR_TILT = _prior_tilt()
@@ -44,8 +48,8 @@ PRIOR_TILT = _prior_tilt()
 
 @struct.dataclass
 class LevelState:
-    """What the past has told: level `[*b]`, weight of the rows heard `[*b]`, their weighted sums of band levels
-    relative to the level's start and of their squares `[*b 40]`."""
+    """What the past has told: level `[*b]`, weight of the rows heard `[*b]`, their weighted sums of band
+    levels relative to the level's start and of their squares `[*b 40]`."""
 
     level: Array
     weight: Array
@@ -59,10 +63,9 @@ def start_levels(shape: tuple[int, ...] = ()) -> LevelState:
     return LevelState(jnp.full(shape, START_LEVEL), jnp.zeros(shape), zeros, zeros)
 
 
-def normalize_row(
-    state: LevelState, row: Float[Array, "*b 40"]
-) -> tuple[LevelState, Float[Array, "*b 40"]]:
-    """One row of `log_mel` -> (state, normalised row, about zero mean and unit spread while someone speaks)."""
+def normalize_row(state: LevelState, row: Float[Array, "*b 40"]) -> tuple[LevelState, Float[Array, "*b 40"]]:
+    """One row of `log_mel` -> (state, normalised row, about zero mean and unit spread while someone
+    speaks)."""
     energy = jax.nn.logsumexp(row, axis=-1)
     speech = jax.nn.sigmoid((energy - (state.level - SPEECH_RANGE)) / 0.7)
     level = jnp.where(

@@ -45,7 +45,10 @@ _BEYOND_TELEPHONE = ~((band_centers() > TELEPHONE_HZ[0]) & (band_centers() < TEL
 
 
 def spoil_rows(
-    key: Array, rows: Float[Array, "b r 40"], noise: Float[Array, "b r 40"] | None = None, strength: float = 1.0
+    key: Array,
+    rows: Float[Array, "b r 40"],
+    noise: Float[Array, "b r 40"] | None = None,
+    strength: float = 1.0,
 ) -> Float[Array, "b r 40"]:
     """Random speaker, channel, level and background for each sequence.
 

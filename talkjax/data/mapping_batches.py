@@ -1,7 +1,7 @@
 """From a speech corpus to training sequences of `tasks/mapping_general`: features once, batches by step.
 
-A batch is a pure function of the seed and the step. Utterances of one voice follow each other with pauses until a
-sequence is full, so that the network also sees long silences and the beginning of recordings.
+A batch is a pure function of the seed and the step. Utterances of one voice follow each other with pauses
+until a sequence is full, so that the network also sees long silences and the beginning of recordings.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ LONGEST_PAUSE = 1.5  # s, between utterances
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One utterance as features: versions of its sound `[v 4t 40]` float16 raw log-mel; see `GeneralBatch`."""
+    """One utterance as features: versions of its sound `[v 4t 40]` float16 raw log-mel; see
+    `GeneralBatch`."""
 
     rows: np.ndarray
     channels: np.ndarray
@@ -58,7 +59,9 @@ def phone_labels(phones: Sequence[tuple[str, float]], n_frames: int) -> np.ndarr
         return np.full(n_frames, -1, np.int32)
     names, ends = zip(*phones, strict=True)
     place = np.searchsorted(np.array(ends), (np.arange(n_frames) + 0.5) / FPS, side="right")
-    index = np.array([PHONES.index(n) if n in PHONES else -1 for n in names] + [PHONES.index("pau")], np.int32)
+    index = np.array(
+        [PHONES.index(n) if n in PHONES else -1 for n in names] + [PHONES.index("pau")], np.int32
+    )
     return index[place]
 
 
@@ -72,7 +75,8 @@ def in_a_room(wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def raw_rows(wav: np.ndarray) -> np.ndarray:
-    """`log_mel` of sound of any length, `[n // 160, 40]` float16; filled up to few lengths that are compiled."""
+    """`log_mel` of sound of any length, `[n // 160, 40]` float16; filled up to few lengths that are
+    compiled."""
     filled = np.zeros(-(-len(wav) // PIECE) * PIECE, np.float32)
     filled[: len(wav)] = wav
     return np.asarray(log_mel(jnp.asarray(filled)), np.float16)[: len(wav) // HOP]

@@ -94,7 +94,9 @@ def heldout_figures(
       gap: `[e]` dm of lip opening per unit of each expression coefficient.
     """
     rng = np.random.default_rng(0)
-    predicted: dict[str, list[np.ndarray]] = {k: [] for k in ("channels", "gap", "closed", "speech", "phones")}
+    predicted: dict[str, list[np.ndarray]] = {
+        k: [] for k in ("channels", "gap", "closed", "speech", "phones")
+    }
     for item in items:
         rows = DEGRADATIONS[degradation](item.rows[0].astype(np.float32), rng)
         for name, value in predictor(rows).items():

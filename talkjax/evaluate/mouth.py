@@ -1,6 +1,7 @@
 """Figures of a mapping without a picture: its coefficients on the person's model against tracked landmarks.
 
-Quick (no rendering), so every candidate can be judged on many seeds; `evaluate` measures the written video as well.
+Quick (no rendering), so every candidate can be judged on many seeds; `evaluate` measures the written video
+as well.
 """
 
 from __future__ import annotations

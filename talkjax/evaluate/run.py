@@ -80,7 +80,7 @@ def run(identity: Identity, config: EvaluateConfig, progress: Progress = SILENT)
         identity=identity,
         person=open_person(identity, all_frames=refiner.all_frames),
         refiner=refiner,
-        heldout=_first_frames(load_segment(*stages), config.max_frames),
+        heldout=_first_frames(load_segment(*stages, identity.record.sound_repair), config.max_frames),
         models=load_landmark_models(),
         config=config,
         folder=folder,

@@ -1,4 +1,5 @@
-"""The general sound-to-face network that ships with the package (docs/mapping_card.md says how it came to be)."""
+"""The general sound-to-face network that ships with the package (docs/mapping_card.md says how it came to
+be)."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ CLOSED_FLAG, SPEECH_FLAG = 0, 1
 
 @dataclasses.dataclass(frozen=True)
 class GeneralNetwork:
-    """params: of `general_net`, float32. metadata: phones, corpus, configuration and figures of its training."""
+    """params: of `general_net`, float32. metadata: phones, corpus, configuration and figures of its
+    training."""
 
     params: Any
     scales: GeneralScales

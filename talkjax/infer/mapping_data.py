@@ -1,4 +1,5 @@
-"""Sound and targets of one person as training sequences: the clip itself, and copies spoken faster, slower, elsewhere."""
+"""Sound and targets of one person as training sequences: the clip itself, and copies spoken faster, slower,
+elsewhere."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ def _rest_frames(landmarks: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Copy:
-    """One way the training part could have been recorded: raw rows `[4t 40]`, targets `[t e+6]`, closed `[t]`."""
+    """One way the training part could have been recorded: raw rows `[4t 40]`, targets `[t e+6]`, closed
+    `[t]`."""
 
     rows: np.ndarray
     target: np.ndarray
@@ -69,7 +71,8 @@ class PersonalData:
     """What one person's mapping learns from.
 
     Attributes:
-      target: `[t e+6]` standardised. closed: `[t]`. rest_frames: `[t]` bool, lips shut. rows: raw log-mel of the whole training sound `[4t 40]`.
+      target: `[t e+6]` standardised. closed: `[t]`. rest_frames: `[t]` bool, lips shut. rows: raw log-mel of
+        the whole training sound `[4t 40]`.
       normal: the same, normalised from the start on. windows: for the ridge `[t 28 40]`.
     """
 
@@ -108,7 +111,9 @@ class PersonalData:
             copies.append(Copy(raw_rows(_elsewhere(sound, rng))[: 4 * count], target, closed))
         return copies
 
-    def batches(self, copies: list[Copy], size: int, length: int, seed: int) -> Callable[[int], PersonalBatch]:
+    def batches(
+        self, copies: list[Copy], size: int, length: int, seed: int
+    ) -> Callable[[int], PersonalBatch]:
         """Step -> sequences of the copies."""
         length = min(length, min(len(c.target) for c in copies))
 
@@ -131,7 +136,8 @@ class PersonalData:
         return fit_linear_path(self.windows[used], self.target[used], strength)
 
     def lip_error(self, predicted: np.ndarray, frames: slice) -> float:
-        """Mean squared error of the lip opening, in its own spread, of standardised predictions `[t e+6..]`."""
+        """Mean squared error of the lip opening, in its own spread, of standardised predictions `[t
+        e+6..]`."""
         n = self.targets.n_exp
         error = (predicted[frames, :n] - self.target[frames, :n]) @ self.targets.gap / self.targets.gap_scale
         return float(np.mean(error[self.valid[frames]] ** 2))

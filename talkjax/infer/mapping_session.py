@@ -1,8 +1,8 @@
 """A personal mapping, ready for any voice: chunk by chunk, or a whole file by the very same steps.
 
-One compiled program turns the next 40 ms of sound into one frame. Whole files go through it too, so length needs no
-memory, and where the chunks end changes no bit of the result. Sound after a frame's start that is needed before the
-frame comes out: `LOOKAHEAD_MS`.
+One compiled program turns the next 40 ms of sound into one frame. Whole files go through it too, so length
+needs no memory, and where the chunks end changes no bit of the result. Sound after a frame's start that is
+needed before the frame comes out: `LOOKAHEAD_MS`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,20 @@ SAMPLES = frames.SAMPLES
 LOOKAHEAD_MS = frames.LOOKAHEAD_MS
 """Sound needed after the start of a frame before the frame comes out, `default` preset: 247.5 ms."""
 PAPER_BLOCK = 16
-"""Frames that the `paper` preset makes at once: its first linear layer is 100 MB, too much to read for each frame.
-So its frames come out up to 600 ms later than those of `default`; what a frame depends on is the same."""
+"""Frames that the `paper` preset makes at once: its first linear layer is 100 MB, too much to read for each
+frame. So its frames come out up to 600 ms later than those of `default`; what a frame depends on is the
+same."""
 SPEAKS, SILENT = 0.5, 0.3
 """Speech begins above and ends below these probabilities."""
 REST_AFTER, REST_RAMP, WAKE = 6, 8, 3
-"""Frames of silence before the mouth begins to come to rest, frames it takes, frames it takes to be free again."""
+"""Frames of silence before the mouth begins to come to rest, frames it takes, frames it takes to be free
+again."""
 
 
 @struct.dataclass
 class RestState:
-    """How long nobody has spoken (frames), whether someone speaks now, and how far the mouth is at rest (0..1)."""
+    """How long nobody has spoken (frames), whether someone speaks now, and how far the mouth is at rest
+    (0..1)."""
 
     silent: Array
     speaking: Array
@@ -68,9 +71,10 @@ class Mapping:
     Attributes:
       preset: `default` or `paper`.
       targets: how outputs become coefficients.
-      weights: pytree of arrays. `default`: members (tuple of parameters), ridge_weights `[28 40 e+6]`, ridge_bias,
-        share (of the ridge), press `[2]`. `paper`: variables. Both: general (parameters of the general network,
-        for its sense of speech), rest `[e]` (the closed resting mouth).
+      weights: pytree of arrays. `default`: members (tuple of parameters), ridge_weights `[28 40 e+6]`,
+        ridge_bias,
+        share (of the ridge), press `[2]`. `paper`: variables. Both: general (parameters of the general
+        network, for its sense of speech), rest `[e]` (the closed resting mouth).
     """
 
     preset: str
@@ -109,7 +113,8 @@ class MappingStream:
         self._begun = self._done = False
 
     def push(self, chunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The next samples, `[n]` float in [-1, 1] at 16 kHz -> expression `[k e]` and pose `[k 6]`, k >= 0."""
+        """The next samples, `[n]` float in [-1, 1] at 16 kHz -> expression `[k e]` and pose `[k 6]`, k >=
+        0."""
         chunk = np.asarray(chunk, np.float32)
         if chunk.ndim != 1:
             raise ValueError(f"a chunk of sound is [n] samples, got {chunk.shape}")
@@ -165,7 +170,11 @@ def _blend_rest(frame: Array, state: Any, probability: Array, rest: Array) -> tu
 
 
 def _general_start(weights: Any) -> dict[str, Any]:
-    return {"sound": frames.start_sound(), "general": frames.start_net(weights["general"]), "rest": start_rest()}
+    return {
+        "sound": frames.start_sound(),
+        "general": frames.start_net(weights["general"]),
+        "rest": start_rest(),
+    }
 
 
 def _hear(weights: Any, state: Any, samples: Array) -> tuple[dict[str, Any], Array]:
@@ -189,7 +198,9 @@ def _start_default(weights: Any, targets: Any) -> dict[str, Any]:
 
 def default_output(weights: Any, hidden: list[Array], window: Float[Array, "28 40"]) -> Float[Array, "o"]:
     """Members' mean blended with the ridge, standardised, with the closure logit."""
-    heads = [h @ p["out"]["kernel"] + p["out"]["bias"] for h, p in zip(hidden, weights["members"], strict=True)]
+    heads = [
+        h @ p["out"]["kernel"] + p["out"]["bias"] for h, p in zip(hidden, weights["members"], strict=True)
+    ]
     out = sum(heads[1:], heads[0]) / len(heads)
     kernel = weights["ridge_weights"]
     linear = window.reshape(-1) @ kernel.reshape(-1, kernel.shape[-1]) + weights["ridge_bias"]

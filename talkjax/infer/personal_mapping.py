@@ -1,8 +1,8 @@
 """Fits the sound-to-face mapping to one person: the general network fine-tuned, a ridge regression, blended.
 
 On a few hundred frames a linear map and a small network make different mistakes; their mean beats both. The
-number of steps and the ridge's strength are chosen on the last 15 % of the training frames, then everything is
-fitted again on all of them.
+number of steps and the ridge's strength are chosen on the last 15 % of the training frames, then everything
+is fitted again on all of them.
 """
 
 from __future__ import annotations
@@ -98,7 +98,12 @@ def _common(general: GeneralNetwork, exp: np.ndarray, closed: np.ndarray) -> dic
 
 
 def _fit_default(
-    model: FaceModel, segment: Segment, wav: np.ndarray, config: MappingConfig, folder: Path, progress: Progress
+    model: FaceModel,
+    segment: Segment,
+    wav: np.ndarray,
+    config: MappingConfig,
+    folder: Path,
+    progress: Progress,
 ) -> tuple[Mapping, dict[str, Any]]:
     data = PersonalData(model, segment, wav, config.seed)
     general = load_general()
@@ -179,7 +184,12 @@ def _choice(
 
 
 def _fit_paper(
-    model: FaceModel, segment: Segment, wav: np.ndarray, config: MappingConfig, folder: Path, progress: Progress
+    model: FaceModel,
+    segment: Segment,
+    wav: np.ndarray,
+    config: MappingConfig,
+    folder: Path,
+    progress: Progress,
 ) -> tuple[Mapping, dict[str, Any]]:
     n = len(segment)
     pose = np.concatenate([segment.euler, segment.translation], axis=1)
@@ -199,7 +209,9 @@ def _fit_paper(
         return paper.MappingBatch(*(np.stack([x[s : s + length] for s in starts]) for x in (windows, target)))
 
     task = paper.MappingTask(targets, config.seed)
-    state = _train(task, task.init(), batch, config.steps, folder / "checkpoints", config, progress, "mapping")
+    state = _train(
+        task, task.init(), batch, config.steps, folder / "checkpoints", config, progress, "mapping"
+    )
     weights = {
         "variables": jax.tree.map(np.asarray, state.variables),
         "start_pose": pose.mean(0).astype(np.float32),

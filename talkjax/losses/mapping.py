@@ -44,7 +44,8 @@ def masked_mean(values: Float[Array, "*s"], mask: Float[Array, "*s"]) -> Float[A
 
 
 def _moments(x: Array, mask: Array) -> tuple[Array, Array]:
-    """(deviation from the mean over time, variance) of each sequence and dimension, over the masked frames."""
+    """(deviation from the mean over time, variance) of each sequence and dimension, over the masked
+    frames."""
     count = jnp.maximum(mask.sum(1, keepdims=True), 1)
     deviation = jnp.where(mask, x - jnp.where(mask, x, 0.0).sum(1, keepdims=True) / count, 0.0)
     return deviation, (deviation**2).sum(1) / count[:, 0]
@@ -70,7 +71,8 @@ def one_minus_correlation(
 def spread_error(
     predicted: Float[Array, "b t d"], target: Float[Array, "b t d"], mask: Float[Array, "b t d"]
 ) -> Float[Array, ""]:
-    """Squared difference of the standard deviations over time: what keeps a prediction from mumbling (ours)."""
+    """Squared difference of the standard deviations over time: what keeps a prediction from mumbling
+    (ours)."""
     _, p_variance = _moments(predicted, mask)
     _, t_variance = _moments(target, mask)
     return masked_mean((jnp.sqrt(p_variance + 1e-4) - jnp.sqrt(t_variance + 1e-4)) ** 2, t_variance > _STILL)

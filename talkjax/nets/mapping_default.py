@@ -1,8 +1,9 @@
-"""Small sound-to-face network with a bounded look-ahead: normalised log-mel rows -> one vector per video frame.
+"""Small sound-to-face network with a bounded look-ahead: normalised log-mel rows -> one vector per video
+frame.
 
 Two strided convolutions turn 100 rows a second into 25 frames a second; residual dilated convolutions follow,
-of which only the first ones look ahead. `nets/mapping_stream.py` computes the very same function one frame at a
-time.
+of which only the first ones look ahead. `nets/mapping_stream.py` computes the very same function one frame
+at a time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 

@@ -152,7 +152,9 @@ class PaperMappingNet(nn.Module):
             x = nn.relu(dense(x))
         return x.reshape(b, t, -1)
 
-    def decode(self, x: Float[Array, "b t hidden"], states: Any = None) -> tuple[Float[Array, "b t out_dim"], Any]:
+    def decode(
+        self, x: Float[Array, "b t hidden"], states: Any = None
+    ) -> tuple[Float[Array, "b t out_dim"], Any]:
         """(coefficients, states of the LSTM layers after these frames); `states` as before them."""
         after = []
         for k, lstm in enumerate(self.lstm):

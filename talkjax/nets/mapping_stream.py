@@ -35,7 +35,8 @@ KEPT_ROWS = ROWS_PER_VIDEO_FRAME * (DELAY + 1) + CONTEXT_ROWS
 
 @struct.dataclass
 class SoundState:
-    """The sound so far: number of frames fed, last samples `[240]`, levels, last normalised rows `[36 40]`."""
+    """The sound so far: number of frames fed, last samples `[240]`, levels, last normalised rows `[36
+    40]`."""
 
     fed: Array
     samples: Array

@@ -1,4 +1,5 @@
-"""Ridge regression from log-mel windows to standardised coefficients: strong on a few hundred frames (speech.md)."""
+"""Ridge regression from log-mel windows to standardised coefficients: strong on a few hundred frames
+(speech.md)."""
 
 from __future__ import annotations
 
@@ -22,7 +23,9 @@ def fit_linear_path(
     return weights.reshape(*windows.shape[1:], -1).astype(np.float32), bias.astype(np.float32)
 
 
-def apply_linear_path(windows: Float[np.ndarray, "t rows bands"], path: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def apply_linear_path(
+    windows: Float[np.ndarray, "t rows bands"], path: tuple[np.ndarray, np.ndarray]
+) -> np.ndarray:
     """Predictions `[t o]`."""
     weights, bias = path
     return windows.reshape(len(windows), -1) @ weights.reshape(-1, weights.shape[-1]) + bias

@@ -98,6 +98,7 @@ class MappingTask:
         return MappingState(variables, opt_state, state.step + 1), {"loss": loss}
 
     def predict(self, variables: Any, windows: Float[Array, "t 28 12"]) -> Float[Array, "t o"]:
-        """Expression and pose `[t e+6]` in their own units (pose: as the targets have it), a whole utterance."""
+        """Expression and pose `[t e+6]` in their own units (pose: as the targets have it), a whole
+        utterance."""
         output = from_output(self.net.apply(variables, windows[None])[0], self.targets.n_exp)
         return output * self.targets.scale + self.targets.mean

@@ -41,8 +41,8 @@ WEIGHTS = {
 
 class GeneralBatch(NamedTuple):
     """Sequences of t frames: `rows` `[b 4t 40]` raw log-mel, `noise` likewise, `channels` `[b t 7]` (NaN:
-    unknown), `exp` `[b t e]`, `closed`, `speech` `[b t]` in 0..1 (NaN: unknown), `phones` `[b t]` (-1: unknown),
-    `valid` `[b t]`."""
+    unknown), `exp` `[b t e]`, `closed`, `speech` `[b t]` in 0..1 (NaN: unknown), `phones` `[b t]` (-1:
+    unknown), `valid` `[b t]`."""
 
     rows: Any
     noise: Any
@@ -55,8 +55,8 @@ class GeneralBatch(NamedTuple):
 
 
 class GeneralScales(NamedTuple):
-    """Statistics of the corpus: mean and scale of (channels, exp) `[7 + e]`; `gap` `[e]` dm of lip opening per
-    unit of each expression coefficient; `gap_scale` dm."""
+    """Statistics of the corpus: mean and scale of (channels, exp) `[7 + e]`; `gap` `[e]` dm of lip opening
+    per unit of each expression coefficient; `gap_scale` dm."""
 
     mean: np.ndarray
     scale: np.ndarray
@@ -74,7 +74,8 @@ class GeneralState:
 
 
 def general_net(n_exp: int, n_phones: int, dropout: float = 0.1) -> DefaultMappingNet:
-    """Heads: `face` (articulators, then expression, standardised), `flags` (closed, speech logits), `phones`."""
+    """Heads: `face` (articulators, then expression, standardised), `flags` (closed, speech logits),
+    `phones`."""
     return DefaultMappingNet(
         heads=(("face", N_CHANNELS + n_exp), ("flags", 2), ("phones", n_phones)), dropout=dropout
     )
@@ -89,9 +90,7 @@ class GeneralMappingTask:
         self.scales, self.seed = scales, seed
         self.net = general_net(len(scales.gap), n_phones)
         schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, WARMUP_STEPS, steps, 1e-5)
-        self.optimizer = optax.chain(
-            optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-3)
-        )
+        self.optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-3))
 
     def init(self) -> GeneralState:
         shape = (1, 4 * SEQUENCE_FRAMES, 40)
@@ -129,7 +128,9 @@ class GeneralMappingTask:
         terms["spread"] = losses.spread_error(mouth, truth, mask)
         for k, (name, label) in enumerate((("closed", batch.closed), ("speech", batch.speech))):
             there = jnp.isfinite(label) & valid
-            entropy = optax.sigmoid_binary_cross_entropy(outputs["flags"][..., k], jnp.where(there, label, 0.0))
+            entropy = optax.sigmoid_binary_cross_entropy(
+                outputs["flags"][..., k], jnp.where(there, label, 0.0)
+            )
             terms[name] = losses.masked_mean(entropy, there)
         labelled = (batch.phones >= 0) & valid
         # a label out of range would give NaN here while the parameters stay finite (speech.md, trap)
@@ -155,7 +156,8 @@ class GeneralMappingTask:
         return GeneralState(params, opt_state, state.step + 1), metrics
 
     def eval_step(self, params: Any, batch: GeneralBatch) -> dict[str, Array]:
-        """Loss terms on unspoiled sound, and predictions: `channels` `[b t 7]`, `exp` `[b t e]`, `flags` (logits)."""
+        """Loss terms on unspoiled sound, and predictions: `channels` `[b t 7]`, `exp` `[b t e]`, `flags`
+        (logits)."""
         outputs, _ = self.net.apply({"params": params}, normalize_rows(jnp.asarray(batch.rows)))
         loss, terms = self.loss(outputs, batch)
         face = outputs["face"] * self.scales.scale + self.scales.mean

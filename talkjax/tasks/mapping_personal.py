@@ -1,7 +1,7 @@
 """One person's sound-to-face mapping (`default`): fine-tuning of the general network.
 
-A few members that differ in their seeds speak with their mean, into which a ridge regression is blended. A closure output presses the lips together where they should be shut: an
-average of open and closed is a mumble.
+A few members that differ in their seeds speak with their mean, into which a ridge regression is blended. A
+closure output presses the lips together where they should be shut: an average of open and closed is a mumble.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ PRESS = (0.45, 0.85)
 
 
 class PersonalBatch(NamedTuple):
-    """Sequences of t frames: `rows` `[b 4t 40]` raw log-mel, `target` `[b t e+6]` standardised, `closed` `[b t]`
-    in 0..1."""
+    """Sequences of t frames: `rows` `[b 4t 40]` raw log-mel, `target` `[b t e+6]` standardised, `closed` `[b
+    t]` in 0..1."""
 
     rows: Any
     target: Any
@@ -91,7 +91,8 @@ class PersonalMappingTask:
         self.optimizer = optax.multi_transform(
             {"learn": learn, "keep": optax.set_to_zero()},
             lambda params: {
-                k: jax.tree.map(lambda _, k=k: "keep" if k in frozen else "learn", v) for k, v in params.items()
+                k: jax.tree.map(lambda _, k=k: "keep" if k in frozen else "learn", v)
+                for k, v in params.items()
             },
         )
 
@@ -120,14 +121,17 @@ class PersonalMappingTask:
             "pose": jnp.mean(error[..., n:] ** 2),
             "lips": jnp.mean((lips / size) ** 2),
             "gap": jnp.mean(gap**2),
-            "velocity": jnp.mean(jnp.diff(gap, axis=1) ** 2) + 0.5 * jnp.mean((jnp.diff(lips, axis=1) / size) ** 2),
+            "velocity": jnp.mean(jnp.diff(gap, axis=1) ** 2)
+            + 0.5 * jnp.mean((jnp.diff(lips, axis=1) / size) ** 2),
             "closed": optax.sigmoid_binary_cross_entropy(out[..., -1], closed).mean(),
             "correlation": losses.one_minus_correlation(said[..., None], wanted[..., None], everywhere),
             "spread": losses.spread_error(said[..., None], wanted[..., None], everywhere),
         }
         return sum((self.weights[name] * term for name, term in terms.items()), start=jnp.float32(0)), terms
 
-    def train_step(self, state: PersonalState, batch: PersonalBatch) -> tuple[PersonalState, dict[str, Array]]:
+    def train_step(
+        self, state: PersonalState, batch: PersonalBatch
+    ) -> tuple[PersonalState, dict[str, Array]]:
         """One optimiser step; pure. Randomness follows from the seed and the step."""
         keys = [stream_key(state.seed, name, state.step) for name in ("spoil", "hide", "dropout")]
         rows = normalize_rows(spoil_rows(keys[0], batch.rows, strength=0.5))
@@ -149,7 +153,11 @@ class PersonalMappingTask:
 
 
 def general_start(
-    general: Dict[str, Any], outputs: np.ndarray, target: np.ndarray, closed: np.ndarray, strength: float = 30.0
+    general: Dict[str, Any],
+    outputs: np.ndarray,
+    target: np.ndarray,
+    closed: np.ndarray,
+    strength: float = 30.0,
 ) -> dict[str, Any]:
     """A network that begins as the general one, read with the person's own meaning.
 
@@ -175,7 +183,8 @@ def general_start(
 def finish_frame(
     out: Float[Array, "*b o"], targets: Targets, press: tuple[float, float] = PRESS
 ) -> Float[Array, "*b e+6"]:
-    """Standardised output with its closure logit -> coefficients in their own units, lips pressed where closed."""
+    """Standardised output with its closure logit -> coefficients in their own units, lips pressed where
+    closed."""
     n = targets.n_exp
     standard, logit = out[..., :-1], out[..., -1]
     gap = targets.gap_mean + standard[..., :n] @ jnp.asarray(targets.gap)

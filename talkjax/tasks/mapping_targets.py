@@ -1,7 +1,7 @@
 """What a person's mapping learns: standardised coefficients, and what they do to the lips.
 
-A coefficient matters as much as it moves the mouth, so the losses look at lip points too. Depth counts little: no
-single camera shows how far lips stand out.
+A coefficient matters as much as it moves the mouth, so the losses look at lip points too. Depth counts
+little: no single camera shows how far lips stand out.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ PAPER_Z_OFFSET = 0.5
 class Targets(NamedTuple):
     """What standardises a person's coefficients, and what a unit of each does to the lips.
 
-    mean, scale: `[e + 6]` of (expression, pose). lips: `[e 3k]` dm per standardised expression unit. gap: `[e]` dm
-    of lip opening (13 above 14) likewise; gap_mean: dm at the mean expression; gap_scale: its spread in training.
+    mean, scale: `[e + 6]` of (expression, pose). lips: `[e 3k]` dm per standardised expression unit. gap:
+    `[e]` dm of lip opening (13 above 14) likewise; gap_mean: dm at the mean expression; gap_scale: its
+    spread in training.
     closer: `[e]` standardised expression change that opens the lips by 1 dm, as this person opens them.
-    closed_gap: dm, usual (signed) opening of the closed lips. relative: 1 where pose is predicted as differences.
+    closed_gap: dm, usual (signed) opening of the closed lips. relative: 1 where pose is predicted as
+      differences.
     """
 
     mean: np.ndarray
@@ -47,7 +49,8 @@ class Targets(NamedTuple):
 
 
 def lip_opening_axis(model: FaceModel) -> tuple[float, np.ndarray]:
-    """(dm of the neutral, dm per unit of each expression coefficient `[e]`): upper inner lip above the lower."""
+    """(dm of the neutral, dm per unit of each expression coefficient `[e]`): upper inner lip above the
+    lower."""
     verts = np.asarray(model.landmark_verts)[[mesh468.UPPER_LIP_INNER, mesh468.LOWER_LIP_INNER]]
     neutral = np.asarray(model.mean)[verts, 1]
     basis = np.asarray(model.exp_basis)[:, verts, 1]
@@ -73,15 +76,19 @@ def fit_targets(
     Args:
       exp_coeffs: `[t e]`. pose: `[t 6]` euler and translation.
       closed: `[t]` bool, frames with closed lips; by default the tenth with the least opening.
-      paper: pose stays in radians and decimetres, less the z offset: the reference's 0.5 on its own crops, here the
-        clip's mean place (a face elsewhere would ask the last layer for a bias that 1,700 steps cannot reach).
+      paper: pose stays in radians and decimetres, less the z offset: the reference's 0.5 on its own crops,
+        here the
+        clip's mean place (a face elsewhere would ask the last layer for a bias that 1,700 steps cannot
+        reach).
       relative: pose as frame-to-frame differences.
     """
     n = exp_coeffs.shape[1]
     shown = relative_pose(pose) if relative else pose
     values = np.concatenate([exp_coeffs, shown], axis=1)
     # A floor keeps axes that the clip hardly uses from turning noise into a target.
-    floor = np.r_[np.full(n, 0.02), np.full(3, 0.0005 if relative else 0.005), np.full(3, 0.002 if relative else 0.02)]
+    floor = np.r_[
+        np.full(n, 0.02), np.full(3, 0.0005 if relative else 0.005), np.full(3, 0.002 if relative else 0.02)
+    ]
     mean, scale = values.mean(0), values.std(0) + floor
     if paper:
         mean[n : n + 3], scale[n:] = 0.0, 1.0

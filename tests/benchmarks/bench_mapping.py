@@ -1,10 +1,12 @@
-"""Speech to lips on a prepared identity: fine-tunes and judges on held-out frames, for several seeds and starts.
+"""Speech to lips on a prepared identity: fine-tunes and judges on held-out frames, for several seeds and
+starts.
 
-    python -m tests.benchmarks.bench_mapping --identity=real --identities_dir=DIR --seeds=5 --out_dir=/tmp/mapping
+    python -m tests.benchmarks.bench_mapping --identity=real --identities_dir=DIR --seeds=5
+    --out_dir=/tmp/mapping
 
-Split `forward` trains on the training frames and tests on the held-out ones; `swapped` the other way round. Prints a
-table; writes `mapping.json` and one PNG of curves per split. `--cross_validate` looks at the training part only (five
-contiguous folds): choose settings with that, never with the held-out figures.
+Split `forward` trains on the training frames and tests on the held-out ones; `swapped` the other way round.
+Prints a table; writes `mapping.json` and one PNG of curves per split. `--cross_validate` looks at the
+training part only (five contiguous folds): choose settings with that, never with the held-out figures.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import talkjax  # noqa: F401  (before JAX: sets its flags)
 import numpy as np
 from absl import app, flags
+
+import talkjax  # noqa: F401  (before JAX: sets its flags)
 from talkjax.config import MappingConfig
 from talkjax.data.synthetic_voice import fit_voice, load_voice
 from talkjax.evaluate import plots
@@ -70,13 +73,13 @@ def folds(segment: Segment) -> list[tuple[Segment, np.ndarray, Segment, np.ndarr
         held = (np.arange(n) * 5 // n) == k
         samples = np.repeat(held, 640)
         sound = np.pad(wav, (0, max(0, n * 640 - len(wav))))[: n * 640]
-        result.append(
-            (part_of(segment, ~held), sound[~samples], part_of(segment, held), sound[samples])
-        )
+        result.append((part_of(segment, ~held), sound[~samples], part_of(segment, held), sound[samples]))
     return result
 
 
-def judge(mapping: Mapping, model: FaceModel, segment: Segment, wav: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+def judge(
+    mapping: Mapping, model: FaceModel, segment: Segment, wav: np.ndarray
+) -> tuple[dict[str, Any], np.ndarray]:
     exp, _ = mapping(wav, len(segment))
     return mouth_figures(model, exp, segment.landmarks, segment.exp, segment.valid), exp
 
@@ -142,7 +145,9 @@ def main(argv: list[str]) -> None:
             record["splits"][split][init] = {"mean": mean_of(rows), "seeds": rows}
             print(table_line(split, init, mean_of(rows)), flush=True)
         if not CROSS_VALIDATE.value:
-            png = plots.plot_curves({"real": lip_opening(test.landmarks), **curves}, "lip opening, % of eye distance")
+            png = plots.plot_curves(
+                {"real": lip_opening(test.landmarks), **curves}, "lip opening, % of eye distance"
+            )
             (out_dir / f"{split}.png").write_bytes(png)
     for init in INITS.value if SWAP.value else []:
         both = [record["splits"][s][init]["mean"]["r"] for s in splits]

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-
 from talkjax.nets.mapping_lite import LiteMappingNet, ShiftConv, set_linear_path
+
 from talkjax.nets.mapping_net import Lstm, PaperMappingNet, StepBatchNorm
 from tests.nets.weights import draw, random_variables
 
