@@ -24,7 +24,6 @@ DIMENSIONS = {
     "upper_lip": ("upperUp",),
 }
 """The expression axes that matter most for speech."""
-BLOCK_FRAMES = 25
 SHUT_SHARE = 0.15
 """Of the median opening: below, a bilabial counts as closed."""
 
@@ -45,26 +44,6 @@ def model_width(model: FaceModel, exp: np.ndarray) -> np.ndarray:
 def _eye_distance(model: FaceModel) -> float:
     a, b = np.asarray(model.mean)[np.asarray(model.landmark_verts)[list(mesh468.OUTER_EYE_CORNERS)]]
     return float(np.linalg.norm(a - b))
-
-
-def bootstrap_interval(
-    real: np.ndarray, out: np.ndarray, block: int = BLOCK_FRAMES, draws: int = 1000
-) -> tuple[float, float]:
-    """5th and 95th percentile of r over resampled blocks of frames: what another such clip might have given.
-
-    Blocks keep neighbouring frames together, which are alike; nan for clips shorter than two blocks.
-    """
-    n = len(real)
-    if n < 2 * block:
-        return float("nan"), float("nan")
-    rng = np.random.default_rng(0)
-    starts = rng.integers(0, n - block + 1, (draws, -(-n // block)))
-    values = []
-    for row in starts:
-        index = (row[:, None] + np.arange(block)).reshape(-1)[:n]
-        values.append(speech.pearson(real[index], out[index]))
-    low, high = np.nanpercentile(values, [5, 95])
-    return float(low), float(high)
 
 
 def dimension_correlations(
@@ -95,7 +74,7 @@ def mouth_figures(
     neutral, axis = lip_opening_axis(model)
     return {
         "r": speech.pearson(real, out),
-        "interval": bootstrap_interval(real, out),
+        "interval": speech.bootstrap_interval(real, out),
         "control_p99": speech.shift_control(real, out),
         "lag": lag,
         "amplitude": speech.amplitude_ratio(real, out),

@@ -34,8 +34,13 @@ class GeneralNetwork:
     def outputs(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Raw log-mel rows `[4t 40]` -> (`face` standardised `[t 7+e]`, `flags` logits `[t 2]`)."""
         n_exp, n_phones = len(self.scales.gap), len(self.metadata["phones"])
-        face, flags = _outputs(n_exp, n_phones)(self.params, jnp.asarray(rows, jnp.float32))
+        face, flags, _ = _outputs(n_exp, n_phones)(self.params, jnp.asarray(rows, jnp.float32))
         return np.asarray(face), np.asarray(flags)
+
+    def phone_probabilities(self, rows: np.ndarray) -> np.ndarray:
+        """`[t p]` in the order of `metadata["phones"]`."""
+        n_exp, n_phones = len(self.scales.gap), len(self.metadata["phones"])
+        return np.asarray(_outputs(n_exp, n_phones)(self.params, jnp.asarray(rows, jnp.float32))[2])
 
     def lip_gap(self, rows: np.ndarray) -> np.ndarray:
         """`[t]` dm of lip opening on an average face, without any knowledge of the person."""
@@ -48,9 +53,9 @@ class GeneralNetwork:
 def _outputs(n_exp: int, n_phones: int) -> Any:
     net = general_net(n_exp, n_phones)
 
-    def run(params: Any, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def run(params: Any, rows: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         outputs, _ = net.apply({"params": params}, normalize_rows(rows)[None])
-        return outputs["face"][0], outputs["flags"][0]
+        return outputs["face"][0], outputs["flags"][0], jax.nn.softmax(outputs["phones"][0])
 
     return jax.jit(run)
 
