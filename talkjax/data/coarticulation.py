@@ -74,6 +74,10 @@ PHONES = (*_OPEN, *BILABIALS, *LABIODENTALS, *SILENCES)
 _LEAD, _TRAIL = 0.045, 0.038  # seconds: how fast a phoneme's dominance falls off before and after it
 _CLOSURE_LEAD, _CLOSURE_TRAIL = 0.030, 0.027
 _ROUNDING_LEAD = 0.11
+_LONGEST_RISE, _LONGEST_FALL = (
+    0.06,
+    0.09,
+)  # seconds within a phone: lips part about 0.1 s before speech starts
 _HELD = {"m": 0.95, "b": 0.75, "p": 0.65, "f": 0.85, "v": 0.85}
 _LIP_NEUTRAL = ("t", "d", "n", "l", "k", "g", "ng", "hh", "th", "dh")
 _REACH = 12.0  # flanks: exp(-12 ** 1.2) = 3e-9 of the peak, taken as nothing
@@ -104,9 +108,10 @@ def _timing(phone: str, start: float, end: float) -> tuple[float, float, np.ndar
     lead = np.full(len(CHANNELS), _LEAD)
     if phone in _OPEN and _OPEN[phone][3] > 0.3:
         lead[_ROUND] = _ROUNDING_LEAD
+    rise, fall = min(0.2 * duration, _LONGEST_RISE), min(0.3 * duration, _LONGEST_FALL)
     if phone in SILENCES:
         strength = min(1.0, 0.15 + duration / 0.3)
-    return start + 0.2 * duration, end - 0.3 * duration, lead, _TRAIL, strength
+    return start + rise, end - fall, lead, _TRAIL, strength
 
 
 def articulate(phones: Sequence[tuple[str, float]], times: np.ndarray) -> np.ndarray:

@@ -6,31 +6,36 @@ a process of its own (espeak-ng keeps state), written in one step, and kept by t
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import hashlib
+import itertools
 import json
-import multiprocessing as mp
-import signal
 import subprocess
-import sys
-from multiprocessing.connection import wait
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import talkjax
 from talkjax.data import corpus_text
 from talkjax.data.corpus_voices import VOICES, Voice
-from talkjax.data.speech_corpus import FPS, MANIFEST, read_shard, shard_plan_key, write_manifest, write_shard
+from talkjax.data.shard_jobs import build_shards
+from talkjax.data.speech_corpus import (
+    FPS,
+    claim_folder,
+    read_shard,
+    shard_name,
+    shard_plan_key,
+    write_manifest,
+    write_shard,
+)
 from talkjax.data.spoken_utterance import plan_utterance, speak_utterance
 from talkjax.data.synthesizers import SYNTHESIZERS, check_installed
 from talkjax.errors import InputError
-from talkjax.progress import SILENT, Progress, Ticker
-from talkjax.track.durable import file_sha256, read_json, write_json
+from talkjax.progress import SILENT, Progress
+from talkjax.track.durable import file_sha256
 
 VERSION = 1
 """Raise it when the code changes what a seed gives."""
-PLAN = "plan.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,28 +94,11 @@ def _package_versions(packages: set[str]) -> dict[str, str]:
     return {row[0]: row[1] for row in rows if len(row) == 2}
 
 
-def shard_name(k: int) -> str:
-    """File name of shard k."""
-    return f"shard_{k:05d}.npz"
-
-
-def build_shard(path: Path, k: int, config: GeneratedConfig, key: str) -> None:
+def build_shard(k: int, out: Path, config: GeneratedConfig, key: str) -> None:
     """Speaks and writes the utterances of shard k."""
     positions = range(k * config.shard_size, (k + 1) * config.shard_size)
     plans = [plan_utterance(config.voices, config.seed, i) for i in positions]
-    write_shard(path, [speak_utterance(plan, config.seed) for plan in plans], key)
-
-
-def _worker(path: Path, k: int, config: GeneratedConfig, key: str) -> None:
-    """A shard in a process of its own, which ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    try:
-        build_shard(path, k, config, key)
-    except Exception as error:
-        print(f"shard {k}: {type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(1)
+    write_shard(out / shard_name(k), [speak_utterance(plan, config.seed) for plan in plans], key)
 
 
 def build_generated(
@@ -124,10 +112,24 @@ def build_generated(
     """
     plan = _plan(config)
     key = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()
-    _claim(out, plan)
+    claim_folder(out, plan)
     ready: dict[int, float] = {}
     with progress("corpus", round(config.hours * 60)) as ticker:
-        _build_until(out, config, key, max(workers, 1), ready, ticker)
+
+        def note(k: int) -> None:
+            ready[k] = float(read_shard(out / shard_name(k)).arrays["n_frames"].sum()) / FPS / 3600
+            ticker.update(round(ready[k] * 60))
+
+        def wanted() -> Iterator[int]:
+            for k in itertools.count():
+                if sum(ready.values()) >= config.hours:
+                    return
+                if shard_plan_key(out / shard_name(k)) == key:
+                    note(k)
+                else:
+                    yield k
+
+        build_shards(wanted(), build_shard, lambda k: (out, config, key), note, workers)
     names = []
     hours = 0.0
     for k in sorted(ready):  # the shortest row of shards that is long enough, whoever finished first
@@ -139,61 +141,3 @@ def build_generated(
     licences = {v.name: v.licence for v in config.voices}
     facts = {**plan, "licences": licences, "text": "talkjax/data/embedded/corpus_words.json; docs/corpus.md"}
     return write_manifest(out, "generated", names, facts)
-
-
-def _claim(out: Path, plan: dict[str, Any]) -> None:
-    """Writes the plan into a fresh folder, or checks that the folder was begun with the same one."""
-    out.mkdir(parents=True, exist_ok=True)
-    if (out / PLAN).exists():
-        begun = read_json(out / PLAN)
-        differing = [name for name in plan if begun.get(name) != plan[name]]
-        if differing:
-            raise InputError(
-                f"{out} holds a corpus made with other settings ({', '.join(differing)})",
-                fix="give another --out, or delete that folder",
-                code="other_settings",
-            )
-    elif any(out.iterdir()):
-        raise InputError(f"{out} is not empty", fix="give a new folder", code="not_empty")
-    else:
-        write_json(out / PLAN, plan)
-    (out / MANIFEST).unlink(missing_ok=True)
-    for leftover in out.glob("*.tmp-*"):
-        leftover.unlink()
-
-
-def _hours(path: Path) -> float:
-    return float(read_shard(path).arrays["n_frames"].sum()) / FPS / 3600
-
-
-def _build_until(
-    out: Path, config: GeneratedConfig, key: str, workers: int, ready: dict[int, float], ticker: Ticker
-) -> None:
-    """Fills `ready` (shard -> hours) with shards 0, 1, 2 ... until together they are long enough."""
-    context = mp.get_context("spawn")
-    running: dict[int, Any] = {}
-    following = 0
-    try:
-        while running or sum(ready.values()) < config.hours:
-            while len(running) < workers and sum(ready.values()) < config.hours:
-                k, path = following, out / shard_name(following)
-                following += 1
-                if shard_plan_key(path) == key:
-                    ready[k] = _hours(path)
-                    ticker.update(round(ready[k] * 60))
-                    continue
-                path.unlink(missing_ok=True)
-                running[k] = context.Process(target=_worker, args=(path, k, config, key))
-                running[k].start()
-            wait([process.sentinel for process in running.values()])
-            for k in [k for k, process in running.items() if not process.is_alive()]:
-                process = running.pop(k)
-                process.join()
-                if process.exitcode:
-                    raise RuntimeError(f"shard {k} could not be built (exit code {process.exitcode})")
-                ready[k] = _hours(out / shard_name(k))
-                ticker.update(round(ready[k] * 60))
-    finally:
-        for process in running.values():
-            process.kill()
-            process.join()

@@ -52,7 +52,7 @@ SAMPLE_RATE, FPS, SAMPLES_PER_FRAME = 16_000, 25, 640
 FORMAT = 1
 SPLITS = ("train", "voice_heldout", "language_heldout", "utterance_heldout")
 SOURCES = ("generated", "video_folder", "lrw")
-MANIFEST = "manifest.json"
+MANIFEST, PLAN = "manifest.json", "plan.json"
 N_CHANNELS = 7
 CACHED_SHARDS = 64
 """About 14 MB each: the whole generated corpus of six hours stays in memory."""
@@ -370,3 +370,34 @@ def write_manifest(
     }
     write_json(folder / MANIFEST, manifest)
     return manifest
+
+
+def shard_name(k: int) -> str:
+    """File name of shard k."""
+    return f"shard_{k:05d}.npz"
+
+
+def claim_folder(out: Path, plan: dict[str, Any]) -> None:
+    """Writes what decides the shards into a fresh folder, or checks that it was begun with the same.
+
+    Raises:
+      InputError: the folder holds something else.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    plan = json.loads(json.dumps(plan))  # as it reads back: tuples become lists
+    if (out / PLAN).exists():
+        begun = read_json(out / PLAN)
+        differing = [name for name in plan if begun.get(name) != plan[name]]
+        if differing:
+            raise InputError(
+                f"{out} holds a corpus made with other settings ({', '.join(differing)})",
+                fix="give another --out, or delete that folder",
+                code="other_settings",
+            )
+    elif any(out.iterdir()):
+        raise InputError(f"{out} is not empty", fix="give a new folder", code="not_empty")
+    else:
+        write_json(out / PLAN, plan)
+    (out / MANIFEST).unlink(missing_ok=True)
+    for leftover in out.glob("*.tmp-*"):
+        leftover.unlink()

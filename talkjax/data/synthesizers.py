@@ -169,6 +169,8 @@ class _Event(ctypes.Structure):  # espeak_EVENT of espeak-ng's speak_lib.h
 
 
 _RETRIEVAL, _PHONEME_EVENTS, _IPA_NAMES = 1, 1, 2
+_VOICELESS_STOPS = ("p", "t", "k", "c", "q", "ʈ")
+_LONGEST_CLOSURE, _SILENT = 2000, 8  # samples at 22,050 Hz (90 ms); int16 steps
 _EVENT_END, _EVENT_PHONEME, _UTF8, _RATE, _PITCH = 0, 7, 1, 1, 3
 
 
@@ -219,10 +221,19 @@ class Espeak:
         if not self._sound or not self._events:
             raise SynthesisError(f"espeak-ng {voice} says nothing to {sentence!r}")
         wav = np.concatenate(self._sound)
-        ends = [sample for sample, _ in self._events[1:]] + [len(wav)]
-        phones = [("", self._events[0][0] / self.rate)] if self._events[0][0] else []
+        starts = [_closure_start(wav, sample, name) for sample, name in self._events]
+        ends = [*starts[1:], len(wav)]
+        phones = [("", starts[0] / self.rate)] if starts[0] else []
         phones += [(name, end / self.rate) for (_, name), end in zip(self._events, ends, strict=True)]
         return Spoken(resample(wav.astype(np.float32) / 32768, self.rate), phones)
+
+
+def _closure_start(wav: np.ndarray, sample: int, name: str) -> int:
+    """Where a phone begins: espeak-ng reports a voiceless stop at its burst, after the silent closure."""
+    if not name.startswith(_VOICELESS_STOPS):
+        return sample
+    before = np.abs(wav[max(sample - _LONGEST_CLOSURE, 0) : sample].astype(np.int32)) > _SILENT
+    return sample - int(np.argmax(before[::-1])) if before.any() else sample
 
 
 @functools.cache

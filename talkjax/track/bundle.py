@@ -14,7 +14,14 @@ import numpy as np
 from talkjax.errors import InputError
 from talkjax.face.person import person_model
 from talkjax.track import gauss_newton as gn
-from talkjax.track.lift import canonical_frame, closed_frames, lift_neutral, rigid_pose, usable_frames
+from talkjax.track.lift import (
+    MIN_CLOSED_FRAMES,
+    canonical_frame,
+    closed_frames,
+    lift_neutral,
+    rigid_pose,
+    usable_frames,
+)
 from talkjax.types import Camera, FaceModel, Pose
 
 EFFECTIVE_FRAMES = 20.0
@@ -34,13 +41,16 @@ class IdentityFit(NamedTuple):
     exp_coeffs: np.ndarray  # [t 43]
 
 
-def fit_identity(landmarks: np.ndarray, valid: np.ndarray, camera: Camera) -> IdentityFit:
+def fit_identity(
+    landmarks: np.ndarray, valid: np.ndarray, camera: Camera, min_closed: int = MIN_CLOSED_FRAMES
+) -> IdentityFit:
     """Lifts the person's neutral and refines it on all views of it.
 
     Args:
       landmarks: [t 478 3] px.
       valid: [t] bool, frames with a trusted face.
       camera: of the clip; its centre is taken as the middle of the image.
+      min_closed: closed-lip frames wanted (see `lift_neutral`).
 
     Returns:
       (FaceModel with the person as mean, Pose [t], exp_coeffs [t 43]). Frames that could not be used
@@ -52,7 +62,7 @@ def fit_identity(landmarks: np.ndarray, valid: np.ndarray, camera: Camera) -> Id
     landmarks = np.asarray(landmarks, np.float64)
     width, height = (2 * float(c) for c in np.asarray(camera.center))
     usable = usable_frames(landmarks, (round(width), round(height)), valid)
-    lifted = lift_neutral(landmarks, (round(width), round(height)), valid)
+    lifted = lift_neutral(landmarks, (round(width), round(height)), valid, min_closed)
     used = np.flatnonzero(usable)
     model = person_model(_refine(lifted, landmarks[_spread(used)], camera))
     theta = gn.bridge(_fit_independently(model, landmarks[used], camera), used, len(landmarks))

@@ -86,19 +86,25 @@ def usable_frames(
     return usable if valid is None else usable & np.asarray(valid, bool)
 
 
-def lift_neutral(landmarks: np.ndarray, size: tuple[int, int], valid: np.ndarray | None = None) -> np.ndarray:
+def lift_neutral(
+    landmarks: np.ndarray,
+    size: tuple[int, int],
+    valid: np.ndarray | None = None,
+    min_closed: int = MIN_CLOSED_FRAMES,
+) -> np.ndarray:
     """The person's closed-lip neutral in the canonical frame.
 
     Args:
       landmarks: [t 478 3] px, z smaller = nearer.
       size: (width, height) of the image in px.
       valid: [t] bool, frames to trust; all when omitted.
+      min_closed: closed-lip frames wanted; a neutral from few is noisier.
 
     Returns:
       [468 3] float64 dm.
 
     Raises:
-      InputError: fewer than `MIN_FRAMES` usable or `MIN_CLOSED_FRAMES` closed-lip frames.
+      InputError: fewer than `MIN_FRAMES` usable or `min_closed` closed-lip frames.
     """
     usable = usable_frames(landmarks, size, valid)
     if usable.sum() < MIN_FRAMES:
@@ -110,10 +116,10 @@ def lift_neutral(landmarks: np.ndarray, size: tuple[int, int], valid: np.ndarray
         )
     points = np.asarray(landmarks, np.float64)[usable, : mesh468.N_MESH]
     gap = lip_gap(points)
-    if (gap < CLOSED_GAP).sum() < MIN_CLOSED_FRAMES:
+    if (gap < CLOSED_GAP).sum() < min_closed:
         raise InputError(
             f"lips are closed in only {int((gap < CLOSED_GAP).sum())} frames",
-            expected=f"at least {MIN_CLOSED_FRAMES}",
+            expected=f"at least {min_closed}",
             fix="use a clip in which the person closes the mouth for about a second in all",
             code="no_closed_lips",
         )
