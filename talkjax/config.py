@@ -153,7 +153,7 @@ class MappingConfig(Config):
     """Fine-tuning of the net from sound to expression and head pose."""
 
     preset: str = option("default", "which network", choices=("default", "paper"))
-    steps: int = option(240, "optimizer steps", minimum=1)
+    steps: int = option(60, "optimizer steps, the most that are tried", minimum=1)
     init: str = option("general", "where training begins", choices=INITS)
     relative_pose: bool = option(False, "paper preset: pose as frame-to-frame differences")
     seed: int = option(0, "the run's only seed", minimum=0)
@@ -205,7 +205,7 @@ class FinetuneConfig(Config):
         preset = "paper" if self.preset == "paper" else "default"
         return MappingConfig(
             preset=preset,
-            steps=self.mapping_steps or {"default": 240, "paper": 1700}[preset],
+            steps=self.mapping_steps or {"default": 60, "paper": 1700}[preset],
             init=self.init,
             relative_pose=self.relative_pose,
             seed=self.seed,

@@ -87,7 +87,9 @@ def run(identity: Identity, config: EvaluateConfig, progress: Progress = SILENT)
         identity=identity,
         person=open_person(identity, all_frames=refiner.all_frames),
         refiner=refiner,
-        heldout=_first_frames(load_segment(*stages, identity.record.sound_repair), config.max_frames),
+        heldout=_first_frames(
+            load_segment(stages[0], stages[1], identity.record.sound_repair), config.max_frames
+        ),
         models=load_landmark_models(),
         config=config,
         folder=folder,

@@ -73,8 +73,8 @@ class Mapping:
       targets: how outputs become coefficients.
       weights: pytree of arrays. `default`: members (tuple of parameters), ridge_weights `[28 40 e+6]`,
         ridge_bias,
-        share (of the ridge), press `[2]`. `paper`: variables. Both: general (parameters of the general
-        network, for its sense of speech), rest `[e]` (the closed resting mouth).
+        share (of the ridge), gain (of expression), press `[2]`. `paper`: variables. Both: general
+        (parameters of the general network, for its sense of speech), rest `[e]` (the closed resting mouth).
     """
 
     preset: str
@@ -205,7 +205,9 @@ def default_output(weights: Any, hidden: list[Array], window: Float[Array, "28 4
     kernel = weights["ridge_weights"]
     linear = window.reshape(-1) @ kernel.reshape(-1, kernel.shape[-1]) + weights["ridge_bias"]
     share = weights["share"]
-    return jnp.concatenate([(1 - share) * out[:-1] + share * linear, out[-1:]])
+    face = (1 - share) * out[:-1] + share * linear
+    n = len(face) - 6
+    return jnp.concatenate([weights["gain"] * face[:n], face[n:], out[-1:]])
 
 
 @jax.jit

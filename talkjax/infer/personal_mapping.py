@@ -7,6 +7,7 @@ is fitted again on all of them.
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -36,8 +37,10 @@ from talkjax.types import FaceModel
 VALIDATION_SHARE = 0.15
 RIDGE_STRENGTHS = (1000.0, 3000.0, 10000.0)
 RIDGE_SHARE = 0.5
-CHECK_EVERY = 40
+CHECK_EVERY = 10
 SAVE_EVERY = 200
+SCRATCH_RATE = 1e-3
+"""Of a network that begins at random, which has further to go."""
 SILENT_DB = -60.0
 
 
@@ -107,8 +110,8 @@ def _fit_default(
 ) -> tuple[Mapping, dict[str, Any]]:
     data = PersonalData(model, segment, wav, config.seed)
     general = load_general()
-    frozen = personal.FROZEN if config.init == "general" else ()
-    task = personal.PersonalMappingTask(data.targets, config.steps, frozen=frozen)
+    rate = personal.LEARNING_RATE if config.init == "general" else SCRATCH_RATE
+    task = _task(data.targets.n_exp, config.steps, rate)
     choice = _choice(task, data, general, config, folder, progress)
     start, copies = _start(data, general, config, len(data)), data.copies(len(data))
     members = []
@@ -117,19 +120,27 @@ def _fit_default(
         batches = data.batches(copies, personal.BATCH, personal.SEQUENCE_FRAMES, seed)
         checkpoints = folder / "checkpoints" / str(member)
         label = f"mapping {member + 1}/{personal.MEMBERS}"
-        state = task.init(seed, start)
+        state = task.init(data.targets, seed, start)
         state = _train(task, state, batches, choice["steps"], checkpoints, config, progress, label)
         members.append(jax.tree.map(np.asarray, state.params))
     ridge = data.ridge(len(data), choice["ridge"])
+    predict = jax.jit(task.standardised)
+    logits = np.mean([predict(member, jnp.asarray(data.normal))[:, -1] for member in members], axis=0)
     weights = {
         "members": tuple(members),
         "ridge_weights": ridge[0],
         "ridge_bias": ridge[1],
         "share": np.float32(RIDGE_SHARE),
-        "press": np.array(personal.PRESS, np.float32),
+        "gain": np.float32(personal.GAIN),
+        "press": personal.calibrated_press(logits, float(data.closed.mean())),
         **_common(general, segment.exp, data.rest_frames),
     }
     return Mapping("default", data.targets, weights), choice
+
+
+@functools.lru_cache(maxsize=4)  # the same task is compiled once in a process
+def _task(n_exp: int, steps: int, rate: float) -> personal.PersonalMappingTask:
+    return personal.PersonalMappingTask(n_exp, steps, learning_rate=rate)
 
 
 def _start(data: PersonalData, general: GeneralNetwork, config: MappingConfig, n_frames: int) -> Any:
@@ -166,7 +177,7 @@ def _choice(
     with progress("mapping: length", config.steps) as ticker, StopSignals() as stop:
         last = run_steps(
             task.train_step,
-            task.init(seed, _start(data, general, config, fit)),
+            task.init(data.targets, seed, _start(data, general, config, fit)),
             data.batches(data.copies(fit), personal.BATCH, personal.SEQUENCE_FRAMES, seed),
             config.steps,
             on_step=lambda step, metrics: _tick(ticker),

@@ -81,6 +81,11 @@ def general_net(n_exp: int, n_phones: int, dropout: float = 0.1) -> DefaultMappi
     )
 
 
+def _norm(tree: Any) -> Array:
+    """Length of all leaves together."""
+    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
+
+
 class GeneralMappingTask:
     """Network, losses and optimiser, bound to a corpus's statistics. Holds no state."""
 
@@ -89,7 +94,8 @@ class GeneralMappingTask:
     ):
         self.scales, self.seed = scales, seed
         self.net = general_net(len(scales.gap), n_phones)
-        schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, WARMUP_STEPS, steps, 1e-5)
+        warmup = min(WARMUP_STEPS, max(steps // 10, 1))
+        schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps, 1e-5)
         self.optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-3))
 
     def init(self) -> GeneralState:
@@ -152,7 +158,7 @@ class GeneralMappingTask:
         (loss, terms), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
         updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        metrics = {"loss": loss, "gradient": optax.global_norm(grads), **terms}
+        metrics = {"loss": loss, "gradient": _norm(grads), **terms}
         return GeneralState(params, opt_state, state.step + 1), metrics
 
     def eval_step(self, params: Any, batch: GeneralBatch) -> dict[str, Array]:

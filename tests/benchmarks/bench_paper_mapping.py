@@ -1,9 +1,10 @@
 """The paper's audio network against torch: as its authors run it (one call per time step), and folded.
 
-    PYTHONPATH=. python -m tests.benchmarks.bench_paper_mapping --repeats=12      # needs torch beside this package
+    PYTHONPATH=. python -m tests.benchmarks.bench_paper_mapping --repeats=12      # needs torch beside this
+    package
 
-Minima over alternating repeats in one process, so that foreign load meets both alike. `folded` gives torch all windows
-in one batch, as this package does. First, equal weights must give equal numbers.
+Minima over alternating repeats in one process, so that foreign load meets both alike. `folded` gives torch
+all windows in one batch, as this package does. First, equal weights must give equal numbers.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import talkjax  # noqa: F401  (before JAX: sets its flags)
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 from absl import app, flags
+from torch import nn
+
+import talkjax  # noqa: F401  (before JAX: sets its flags)
 from talkjax.nets.mapping_net import PaperMappingNet
 from talkjax.tasks.mapping import MappingBatch, MappingTask
 from talkjax.tasks.mapping_targets import Targets
-from torch import nn
 
 REPEATS = flags.DEFINE_integer("repeats", 12, "timings of each case")
 OUT = flags.DEFINE_string("out", None, "write the figures as JSON")
@@ -165,9 +167,14 @@ def main(argv: list[str]) -> None:
     nets["torch folded"].load_state_dict(nets["torch"].state_dict())
     count = sum(p.numel() for p in nets["torch"].parameters())
     assert count == 29_430_534, count
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; jax {jax.__version__}, {jax.devices()[0]}")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads; jax {jax.__version__}, {jax.devices()[0]}"
+    )
     table = {}
-    makers = {"T16 forward": lambda: forward_cases(16, nets), "T125 forward": lambda: forward_cases(125, nets)}
+    makers = {
+        "T16 forward": lambda: forward_cases(16, nets),
+        "T125 forward": lambda: forward_cases(125, nets),
+    }
     for name, make in (makers | {"T16 train, batch 1": train_cases}).items():
         best = minima(make(), REPEATS.value)
         ratios = {k: best[k] / best["talkjax"] for k in ("torch", "torch folded")}
