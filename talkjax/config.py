@@ -164,12 +164,12 @@ class MappingConfig(Config):
 class GeneralMappingConfig(Config):
     """General training of the net from sound to face, over many voices."""
 
-    steps: int = option(7000, "optimizer steps", minimum=1)
+    steps: int = option(6000, "optimizer steps", minimum=1)
     batch: int = option(16, "sequences per step", minimum=1)
     learning_rate: float = option(3e-3, "peak of the schedule", minimum=0.0)
     versions: int = option(2, "copies of each sound: itself, and in random rooms", minimum=1)
     save_every: int = option(500, "steps between checkpoints", minimum=1)
-    eval_every: int = option(1000, "steps between looks at held-out utterances", minimum=1)
+    eval_every: int = option(3000, "steps between looks at held-out utterances", minimum=1)
     seed: int = option(0, "the run's only seed", minimum=0)
 
 

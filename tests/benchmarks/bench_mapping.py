@@ -104,7 +104,8 @@ def table_line(split: str, init: str, m: dict[str, Any]) -> str:
     d = m["dimensions"]
     text = (
         f"{split:<9}{init:<9} r {m['r']:.3f} +- {m['r_sd']:.3f} [{low:.2f} {high:.2f}] lag {m['lag']:+.1f} "
-        f"amp {m['amplitude']:.2f} auc {m['auc_closed']:.3f} bias {100 * m['bias']:+.1f} width {m['width_r']:.2f} "
+        f"amp {m['amplitude']:.2f} auc {m['auc_closed']:.3f} "
+        f"bias {100 * m['bias']:+.1f} width {m['width_r']:.2f} "
         f"dims {d['mean']:.2f} (jaw {d['jaw']:.2f} pucker {d['pucker']:.2f} stretch {d['stretch']:.2f} "
         f"upper {d['upper_lip']:.2f}) {m['seconds']:.0f} s"
     )
