@@ -22,6 +22,7 @@ FPS = 25.0
 """Frames per second of everything between the reader and the writer."""
 
 PRESETS = ("auto", "lite", "paper")
+INITS = ("general", "scratch")
 POSES = ("clip", "generated", "matched", "delta", "fixed")
 """Pose sources without a file."""
 POSE_FILES = ("video", "track")
@@ -154,10 +155,25 @@ class PrepareConfig(Config):
 class MappingConfig(Config):
     """Fine-tuning of the net from sound to expression and head pose."""
 
-    preset: str = option("lite", "size of the networks", choices=("lite", "paper"))
-    steps: int = option(400, "optimizer steps", minimum=1)
+    preset: str = option("default", "which network", choices=("default", "paper"))
+    steps: int = option(60, "optimizer steps, the most that are tried", minimum=1)
+    init: str = option("general", "where training begins", choices=INITS)
+    relative_pose: bool = option(False, "paper preset: pose as frame-to-frame differences")
     seed: int = option(0, "the run's only seed", minimum=0)
     all_frames: bool = option(False, "train on every frame of the clip, nothing held out")
+
+
+@dataclass(frozen=True)
+class GeneralMappingConfig(Config):
+    """General training of the net from sound to face, over many voices."""
+
+    steps: int = option(6000, "optimizer steps", minimum=1)
+    batch: int = option(16, "sequences per step", minimum=1)
+    learning_rate: float = option(3e-3, "peak of the schedule", minimum=0.0)
+    versions: int = option(2, "copies of each sound: itself, and in random rooms", minimum=1)
+    save_every: int = option(500, "steps between checkpoints", minimum=1)
+    eval_every: int = option(3000, "steps between looks at held-out utterances", minimum=1)
+    seed: int = option(0, "the run's only seed", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -189,13 +205,24 @@ class FinetuneConfig(Config):
         None, "optimizer steps from sound to face; none: the preset's", minimum=1
     )
     refiner_steps: int | None = option(None, "optimizer steps of the refiner; none: the preset's", minimum=1)
+    init: str = option(
+        "general", "mapping: begin with the general network that ships, or at random", choices=INITS
+    )
+    relative_pose: bool = option(False, "paper mapping: head pose as frame-to-frame differences")
     seed: int = option(0, "the run's only seed", minimum=0)
 
     def mapping(self, platform: str = "cpu") -> MappingConfig:
         """The mapping's own settings on a JAX platform ("cpu", "gpu", "tpu")."""
-        preset = resolve_preset(self.preset, platform)
-        steps = self.mapping_steps or {"lite": 400, "paper": 1700}[preset]
-        return MappingConfig(preset=preset, steps=steps, seed=self.seed, all_frames=self.all_frames)
+        del platform  # the small network is the better one everywhere
+        preset = "paper" if self.preset == "paper" else "default"
+        return MappingConfig(
+            preset=preset,
+            steps=self.mapping_steps or {"default": 60, "paper": 1700}[preset],
+            init=self.init,
+            relative_pose=self.relative_pose,
+            seed=self.seed,
+            all_frames=self.all_frames,
+        )
 
     def motion(self) -> MotionConfig:
         """The head motion's own settings."""
@@ -254,6 +281,7 @@ class GenerateConfig(Config):
         choices=PRESETS,
     )
     motion_out: str | None = option(None, "also write the motion as a track file (CSV)", group="output")
+    max_seconds: float = option(600.0, "refuse sound longer than this", group="output", minimum=1.0)
     preview: bool = option(False, "only the first 3 seconds", group="output")
     compare: bool = option(False, "put the result beside the real clip", group="output")
     crf: int = option(

@@ -8,11 +8,11 @@ import jax
 from jaxtyping import Array
 
 
-def stream_key(seed: int, stream: str, step: int | Array = 0) -> jax.Array:
+def stream_key(seed: int | Array, stream: str, step: int | Array = 0) -> jax.Array:
     """The key of a named random stream at a step.
 
     Args:
-      seed: the run's only seed.
+      seed: the run's only seed; may be traced.
       stream: name such as `"dropout"`; equal names give equal keys in every process.
       step: global step; may be traced.
 

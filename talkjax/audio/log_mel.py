@@ -38,7 +38,11 @@ def log_mel(wav: Float[Array, "n"]) -> Float[Array, "rows 40"]:
     wav = jnp.asarray(wav, jnp.float32)
     rows = wav.shape[-1] // HOP
     padded = jnp.pad(wav, (FRAME // 2 - HOP // 2, FRAME))
-    frames = padded[jnp.arange(rows)[:, None] * HOP + jnp.arange(FRAME)]
+    return log_mel_frames(padded[jnp.arange(rows)[:, None] * HOP + jnp.arange(FRAME)])
+
+
+def log_mel_frames(frames: Float[Array, "*b 400"]) -> Float[Array, "*b 40"]:
+    """One row of `log_mel` per 25 ms of sound."""
     spectrum = jnp.fft.rfft(frames * jnp.asarray(np.hanning(FRAME), jnp.float32), N_FFT)
     bands = matmul(jnp.abs(spectrum) ** 2, jnp.asarray(mel_filters().T, jnp.float32))
     return jnp.log(bands + _FLOOR)

@@ -61,11 +61,15 @@ def mfcc(wav: Float[Array, "*b n"]) -> Float[Array, "*b rows 13"]:
     rows = n_rows(wav.shape[-1])
     tail = (rows - 1) * HOP + FRAME - wav.shape[-1]
     padded = jnp.pad(emphasised, [(0, 0)] * (wav.ndim - 1) + [(0, tail)])
-    frames = padded[..., jnp.arange(rows)[:, None] * HOP + jnp.arange(FRAME)]
+    return cepstra(padded[..., jnp.arange(rows)[:, None] * HOP + jnp.arange(FRAME)])
+
+
+def cepstra(frames: Float[Array, "*b 400"]) -> Float[Array, "*b 13"]:
+    """One row of `mfcc` per 25 ms of pre-emphasised sound."""
     power = jnp.abs(jnp.fft.rfft(frames, N_FFT)) ** 2 / N_FFT
     mels = matmul(power, jnp.asarray(mel_filters().T, jnp.float32))
-    cepstra = matmul(_log(mels), jnp.asarray(_liftered_dct(), jnp.float32))
-    return cepstra.at[..., 0].set(_log(power.sum(-1)))
+    rows = matmul(_log(mels), jnp.asarray(_liftered_dct(), jnp.float32))
+    return rows.at[..., 0].set(_log(power.sum(-1)))
 
 
 def _log(energy: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -47,6 +47,9 @@ def _prepare(arguments: Arguments) -> int:
     record = person.record
     print(f"prepared {person.root} in {time.monotonic() - start:.1f} s")
     print(f"  {record.n_frames} frames, {record.train_frames} to train; consent: {record.consent['status']}")
+    if record.sound_repair:
+        late = "late" if record.sound_repair > 0 else "early"
+        print(f"  the sound comes {abs(record.sound_repair):.1f} frames {late}: repaired from here on")
     print(f"  next: talkjax finetune --identity={person.name}")
     return EXIT_OK
 

@@ -37,6 +37,7 @@ def _series_figures(real: np.ndarray, out: np.ndarray) -> dict[str, Any]:
     known = math.isfinite(r) and math.isfinite(control)
     return {
         "r": r,
+        "interval": list(speech.bootstrap_interval(real, out)),
         "lag": lag if math.isfinite(r_at_lag) else None,
         "r_at_lag": r_at_lag,
         "amplitude": speech.amplitude_ratio(real, out),

@@ -70,6 +70,21 @@ def plot_lip_opening(real: np.ndarray, out: np.ndarray, fps: float = 25.0, first
     return _png(figure)
 
 
+def plot_curves(
+    series: Mapping[str, np.ndarray], label: str, fps: float = 25.0, first_frame: int = 0
+) -> bytes:
+    """Shares over time, `[t]` each, in percent: the real clip first, then predictions."""
+    figure, (ax,) = _axes(1, 2.9)
+    for color, (name, values) in zip(COLORS, series.items(), strict=False):
+        ax.plot(
+            (first_frame + np.arange(len(values))) / fps, 100 * values, color=color, linewidth=1.2, label=name
+        )
+    ax.set(xlabel="seconds of the clip", ylabel=label)
+    ax.margins(x=0)
+    _legend(ax)
+    return _png(figure)
+
+
 def plot_pose(poses: Mapping[str, np.ndarray], fps: float = 25.0, first_frame: int = 0) -> bytes:
     """Pitch, yaw and roll over time of each named motion `[t 3]` radians, e.g. `real` and `result`."""
     figure, axes = _axes(3, 4.6)

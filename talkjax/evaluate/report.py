@@ -20,6 +20,7 @@ from talkjax.evaluate.report_tables import (
     flat_rows,
     format_value,
     head_motion_table,
+    mouth_table,
     number_table,
     picture_table,
     speech_table,
@@ -69,6 +70,8 @@ def _drive_sections(drives: Mapping[str, Any]) -> str:
         for key, table in known.items():
             if figures.get(key):
                 parts.append(table(figures[key]))
+        if figures.get("mouth"):
+            parts.append(mouth_table(figures["mouth"]))
         if figures.get("motion") or figures.get("flicker"):
             parts.append(steadiness_table(figures.get("motion"), figures.get("flicker")))
     return "".join(parts)

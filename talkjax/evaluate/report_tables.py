@@ -95,15 +95,36 @@ def picture_table(picture: Mapping[str, Any]) -> str:
 
 
 def speech_table(figures: Mapping[str, Any]) -> str:
-    head = ("Lips", "r", "Best lag", "r there", "Amplitude", "Control")
+    head = ("Lips", "r", "5–95 %", "Best lag", "r there", "Amplitude", "Control")
     rows = []
     for name in ("opening", "width"):
         part = figures.get(name)
         if part:
-            cells = [format_value(part["r"], 3), format_value(part["lag"]), format_value(part["r_at_lag"], 3)]
+            low, high = part.get("interval") or (None, None)
+            cells = [format_value(part["r"], 3), f"{format_value(low, 2)} – {format_value(high, 2)}"]
+            cells += [format_value(part["lag"]), format_value(part["r_at_lag"], 3)]
             cells += [format_value(part["amplitude"], 2), format_value(part["control_p99"], 3)]
             rows.append((name.capitalize(), cells))
     return number_table(head, rows) + f'<p class="note">LMD {format_value(figures.get("lmd"), 4)}.</p>'
+
+
+def mouth_table(figures: Mapping[str, Any]) -> str:
+    """The prediction itself, before any picture: coefficients against the tracked clip."""
+    low, high = figures.get("interval") or (None, None)
+    rows = [
+        (
+            "Lip opening r",
+            f"{format_value(figures['r'], 3)} ({format_value(low, 2)} – {format_value(high, 2)})",
+        ),
+        ("Lip opening, amplitude", format_value(figures["amplitude"], 2)),
+        ("Closed against open lips, AUC", format_value(figures["auc_closed"], 3)),
+        ("Mouth width r", format_value(figures["width_r"], 3)),
+    ]
+    rows += [
+        (f"{name.replace('_', ' ').capitalize()} r", format_value(value, 3))
+        for name, value in figures["dimensions"].items()
+    ]
+    return number_table(("Predicted coefficients", "Value"), [(name, [cell]) for name, cell in rows])
 
 
 def flat_rows(figures: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Sequence[str]]]:

@@ -19,11 +19,16 @@ from talkjax.config import FPS, EvaluateConfig
 from talkjax.errors import InputError
 from talkjax.evaluate import figures, plots, report, targets
 from talkjax.evaluate.head_motion import free_config, motion_report
-from talkjax.evaluate.meter import PictureMeter
+from talkjax.evaluate.meter import PictureMeter, plain
+from talkjax.evaluate.mouth import model_opening, model_width, mouth_figures
 from talkjax.evaluate.speech import lip_opening
 from talkjax.evaluate.strip import strip_image
+from talkjax.evaluate.visemes import viseme_frames, viseme_grid
+from talkjax.infer.general_weights import load_general
 from talkjax.infer.generate import SAMPLE_RATE, plan_video, speech_to_face, synthetic_tags
 from talkjax.infer.layers import Motion
+from talkjax.infer.mapping_data import SAMPLES, fitted_wav, raw_rows
+from talkjax.infer.mapping_session import Mapping
 from talkjax.infer.motion import blind_motion
 from talkjax.infer.person import Person, Segment, first_frames, load_segment
 from talkjax.infer.personal import open_person
@@ -44,6 +49,8 @@ from talkjax.track.landmark_models import LandmarkModels
 from talkjax.track.landmarks import load_landmark_models, track_landmarks
 
 STRIP_FRAMES = 20
+SILENCE_FRAMES = 100
+VISEMES_NAME = "visemes.jpg"
 BARE_CRF = 6  # of the temporary video of bare renders: far below what the figures can see
 
 
@@ -82,7 +89,9 @@ def run(identity: Identity, config: EvaluateConfig, progress: Progress = SILENT)
         identity=identity,
         person=open_person(identity, all_frames=refiner.all_frames),
         refiner=refiner,
-        heldout=_first_frames(load_segment(*stages), config.max_frames),
+        heldout=_first_frames(
+            load_segment(stages[0], stages[1], identity.record.sound_repair), config.max_frames
+        ),
         models=load_landmark_models(),
         config=config,
         folder=folder,
@@ -90,8 +99,22 @@ def run(identity: Identity, config: EvaluateConfig, progress: Progress = SILENT)
     )
     metrics = _clip_figures(job)
     strips, curves = [], {}
+    wav = job.heldout.wav()
+    if len(wav) and (mapping := _mapping(job)):
+        metrics["silence"] = _silence(job, mapping, wav)
     for name, motion in _drives(job):
         drive, strip, curve = _measure(job, name, motion)
+        if name == "audio":
+            drive["mouth"] = _mouth_figures(job, motion)
+            if (job.folder / VISEMES_NAME).exists():
+                strips.append(
+                    ("Mouths by kind of sound: real above, result below", job.folder / VISEMES_NAME)
+                )
+            width = [model_width(job.person.model, x) for x in (job.heldout.exp, motion.exp)]
+            series = dict(zip(("real", "predicted"), width, strict=True))
+            curves["Mouth width, drive audio, coefficients"] = plots.plot_curves(
+                series, "mouth width, % of eye distance", FPS, job.identity.record.train_frames
+            )
         metrics["drives"][name] = drive
         if strip is not None:
             strips.append(("Twenty held-out frames: real, bare render, result", strip))
@@ -118,8 +141,7 @@ def _video(job: _Job, drive: str) -> Path:
 def _drives(job: _Job) -> Iterator[tuple[str, Motion]]:
     yield "tracked", own_motion(job.heldout)
     wav = job.heldout.wav()
-    if len(wav) and job.identity.has_stage("mapping"):
-        mapping = load_mapping(job.identity.require_stage("mapping", verb="finetune"))
+    if len(wav) and (mapping := _mapping(job)):
         exp, _ = speech_to_face(job.person, mapping, wav, len(job.heldout))
         yield "audio", blind_motion(job.person, exp, job.heldout, job.config.seed)
 
@@ -152,6 +174,31 @@ def _free(job: _Job) -> Path:
             writer.write(picture.result)
             ticker.update(1)
     return video
+
+
+def _mapping(job: _Job) -> Mapping | None:
+    if not job.identity.has_stage("mapping"):
+        return None
+    return load_mapping(job.identity.require_stage("mapping", verb="finetune"))
+
+
+def _mouth_figures(job: _Job, motion: Motion) -> dict[str, Any]:
+    """The prediction itself against the tracked clip, without any picture."""
+    part = job.heldout
+    return plain(mouth_figures(job.person.model, motion.exp, part.landmarks, part.exp, part.valid))
+
+
+def _silence(job: _Job, mapping: Mapping, wav: np.ndarray) -> dict[str, float]:
+    """Lip speed in 4 s of silence and of -50 dB noise, over that in the clip's speech (of coefficients)."""
+    n = SILENCE_FRAMES
+    noise = np.random.default_rng(0).standard_normal(n * SAMPLES).astype(np.float32) * 10 ** (-50 / 20)
+    speech = _lip_speed(job, mapping(wav, len(job.heldout))[0])
+    sounds = {"digital": np.zeros(n * SAMPLES, np.float32), "noise": noise}
+    return {name: _lip_speed(job, mapping(sound, n)[0]) / speech for name, sound in sounds.items()}
+
+
+def _lip_speed(job: _Job, exp: np.ndarray) -> float:
+    return float(np.abs(np.diff(model_opening(job.person.model, exp))).mean())
 
 
 def _measure(job: _Job, name: str, motion: Motion) -> tuple[dict[str, Any], Path | None, bytes]:
@@ -203,6 +250,8 @@ def _picture(job: _Job, name: str, video: Path, bare_video: Path) -> tuple[Pictu
     n = len(job.heldout)
     chosen = set(np.linspace(0, n - 1, min(STRIP_FRAMES, n)).round().astype(int).tolist())
     kept: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+    visemes = _visemes(job) if name == "audio" else {}
+    mouths: dict[str, tuple[int, np.ndarray, np.ndarray, np.ndarray]] = {}
     with job.progress(f"measure {name}", n) as ticker:
         outs, bares = islice(read_frames(video), n), islice(read_frames(bare_video), n)
         for k, (out, bare) in enumerate(zip(outs, bares, strict=True)):
@@ -212,7 +261,13 @@ def _picture(job: _Job, name: str, video: Path, bare_video: Path) -> tuple[Pictu
             meter.add(real, out, landmarks, bare=bare)
             if k in chosen and job.heldout.valid[k]:
                 kept.append((k, real, bare, out))
+            for viseme in (v for v, frame in visemes.items() if frame == k and job.heldout.valid[k]):
+                number = job.identity.record.train_frames + k
+                mouths[viseme] = (number, real, out, job.heldout.landmarks[k])
             ticker.update(1)
+    if mouths:
+        ordered = {viseme: mouths[viseme] for viseme in visemes if viseme in mouths}
+        write_image(job.folder / VISEMES_NAME, viseme_grid(ordered), quality=90)
     if not kept:
         return meter, None
     index = [k for k, *_ in kept]
@@ -227,6 +282,11 @@ def _picture(job: _Job, name: str, video: Path, bare_video: Path) -> tuple[Pictu
     path = job.folder / f"strip_{name}.jpg"
     write_image(path, image, quality=90)
     return meter, path
+
+
+def _visemes(job: _Job) -> dict[str, int]:
+    wav = fitted_wav(job.heldout.wav(), len(job.heldout))
+    return viseme_frames(load_general(), raw_rows(wav), len(job.heldout))
 
 
 def _clip_figures(job: _Job) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from talkjax.face import mesh468
 MAX_LAG = 8
 """Frames to both sides that the lag is searched in."""
 
+BLOCK_FRAMES = 25
+"""Length of the bootstrap's blocks: 1 s, beyond the memory of lip movement."""
+
 MIN_SHIFT = 25
 """Shortest circular shift of the control, frames: 1 s at 25 fps, beyond the memory of lip movement."""
 
@@ -74,6 +77,40 @@ def amplitude_ratio(real: np.ndarray, out: np.ndarray) -> float:
     if both.sum() < 3 or real[both].std() < 1e-12:
         return float("nan")
     return float(out[both].std() / real[both].std())
+
+
+def auc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve: the chance that a positive scores above a negative; nan without both."""
+    positive = np.asarray(positive, bool)
+    n = int(positive.sum())
+    if n == 0 or n == len(positive):
+        return float("nan")
+    order = np.argsort(score, kind="stable")
+    ordered = np.asarray(score)[order]
+    ranks = np.empty(len(ordered))
+    _, first, counts = np.unique(ordered, return_index=True, return_counts=True)
+    ranks[order] = np.repeat(first + (counts + 1) / 2, counts)
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)))
+
+
+def bootstrap_interval(
+    real: np.ndarray, out: np.ndarray, block: int = BLOCK_FRAMES, draws: int = 1000
+) -> tuple[float, float]:
+    """5th and 95th percentile of r over resampled blocks of frames: what another such clip might have given.
+
+    Blocks keep neighbouring frames together, which are alike; nan for clips shorter than two blocks.
+    """
+    n = len(real)
+    if n < 2 * block:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(0)
+    starts = rng.integers(0, n - block + 1, (draws, -(-n // block)))
+    values = []
+    for row in starts:
+        index = (row[:, None] + np.arange(block)).reshape(-1)[:n]
+        values.append(pearson(real[index], out[index]))
+    low, high = np.nanpercentile(values, [5, 95])
+    return float(low), float(high)
 
 
 def shift_control(

@@ -19,7 +19,7 @@ PER_ROW = 4
 BACKGROUND, INK, MUTED = (255, 255, 255), (29, 36, 48), (107, 116, 128)
 
 
-def _window(frame: np.ndarray, points: np.ndarray, scale: float, height: int) -> np.ndarray:
+def window(frame: np.ndarray, points: np.ndarray, scale: float, height: int) -> np.ndarray:
     """Part of the frame around `points`, as wide as their box times `scale`, resized to `[height CELL 3]`.
 
     The mean slope of the points is not corrected: heads stay as they are held.
@@ -45,9 +45,9 @@ def _column(frame: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         [
             face,
             space,
-            _window(frame, eyes, 1.25, EYES_HEIGHT),
+            window(frame, eyes, 1.25, EYES_HEIGHT),
             space,
-            _window(frame, points[mesh468.OUTER_LIPS], 1.35, MOUTH_HEIGHT),
+            window(frame, points[mesh468.OUTER_LIPS], 1.35, MOUTH_HEIGHT),
         ]
     )
 

@@ -7,7 +7,8 @@ Layout of the metrics (all parts optional; what is missing is shown as not measu
     fit       figures.fit_figures(...)                 % of the outer-eye distance
     pose_noise figures.pose_noise_figures(...)         degrees
     drives    {tracked | tracked_matched | audio | free:
-                 {picture: PictureMeter.result(), speech: speech_figures(...), motion: motion_figures(...),
+                 {mouth: mouth.mouth_figures(...), picture: PictureMeter.result(), speech:
+                 speech_figures(...), motion: motion_figures(...),
                   flicker: FlickerMeter.result()}}
     head_motion, eyes, silence                         figures.head_motion_figures, eye_figures, ...
     times     {prepare: {seconds, gib}, finetune: {seconds, gib}, generate: {fps, gib}, demo: {seconds}}
@@ -56,6 +57,8 @@ class Row(NamedTuple):
 _TRACKED, _AUDIO = "drives.tracked.picture", "drives.audio.speech.opening"
 _HEAD = "head_motion.against_training"
 
+_MOUTH = "drives.audio.mouth.dimensions"
+
 TARGETS: tuple[Target, ...] = (
     Target("Frames without a tracked face", "tracking.missed", 0, 0),
     Target("… at half size", "tracking.missed_half", 0, 0),
@@ -75,9 +78,14 @@ TARGETS: tuple[Target, ...] = (
     Target("Result over bare render, mouth", f"{_TRACKED}.gain.mouth", low=0.7, unit="dB"),
     Target("Sharpness of the face, ratio to real", f"{_TRACKED}.out.face.sharpness", 0.5, 1.2),
     Target("Sharpness of the mouth, ratio to real", f"{_TRACKED}.out.mouth.sharpness", 0.5, 1.2),
-    Target("Lip opening by sound, correlation r", f"{_AUDIO}.r", low=0.50),
+    Target("Lip opening by sound, correlation r", f"{_AUDIO}.r", low=0.60),
     Target("… above its circular-shift control", f"{_AUDIO}.above_control", 1, 1),
-    Target("Lip opening by sound, best lag", f"{_AUDIO}.lag", -2, 2, "frames"),
+    Target("Lips closed against open by sound, AUC", "drives.audio.mouth.auc_closed", low=0.85),
+    Target("Jaw, pucker, stretch, upper lip by sound, mean r", f"{_MOUTH}.mean", low=0.50),
+    Target("Lip opening by sound, amplitude", f"{_AUDIO}.amplitude", 0.75, 1.15),
+    Target("Lip speed in silence over speech", "silence.digital", high=0.05),
+    Target("Lip speed in -50 dB noise over speech", "silence.noise", high=0.05),
+    Target("Lip opening by sound, best lag", f"{_AUDIO}.lag", -1, 1, "frames"),
     Target("Jitter, ratio to real, drive tracked", "drives.tracked.motion.jitter", 0.5, 1.2),
     Target("Jitter, ratio to real, drive audio", "drives.audio.motion.jitter", 0.5, 1.2),
     Target("Head motion, similarity to training", f"{_HEAD}.hs", low=0.8),

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from talkjax import __version__
-from talkjax.audio.activity import speech_activity
 from talkjax.config import FPS, GenerateConfig
 from talkjax.errors import InputError
 from talkjax.infer.head_style import fit_head_style
-from talkjax.infer.motion import rest_expression, rest_in_silence
 from talkjax.infer.motion_files import head_of_video, read_track, write_track
 from talkjax.infer.motion_plan import Plan, plan_motion
 from talkjax.infer.motion_track import MotionTrack
@@ -69,8 +67,9 @@ def run(
         )
     person = open_person(identity, all_frames=refiner.all_frames)
     lap("load")
-    wav = read_audio(audio, SAMPLE_RATE)
-    sound = read_audio(audio, OUTPUT_RATE)
+    longest = math.inf if config.preview else config.max_seconds
+    wav = read_audio(audio, SAMPLE_RATE, max_seconds=longest)
+    sound = read_audio(audio, OUTPUT_RATE, max_seconds=longest)
     if config.preview:
         wav, sound = wav[: int(PREVIEW_SECONDS * SAMPLE_RATE)], sound[: int(PREVIEW_SECONDS * OUTPUT_RATE)]
     n_frames = max(round(len(wav) / SAMPLE_RATE * FPS), 1)
@@ -139,10 +138,12 @@ def motion_of(
 def speech_to_face(
     person: Person, mapping: Mapping, wav: np.ndarray, n_frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Expression `[t e]` and head pose `[t 6]` for a voice; the mouth rests where nobody speaks."""
-    exp, pose = mapping(wav, n_frames)
-    active = np.asarray(speech_activity(jnp.asarray(wav), n_frames))
-    return rest_in_silence(exp, active, rest_expression(person)), pose
+    """Expression `[t e]` and head pose `[t 6]` for a voice; the mouth rests where nobody speaks.
+
+    The mapping itself knows the person's resting mouth and hears where speech is; see `mapping_session`.
+    """
+    del person
+    return mapping(wav, n_frames)
 
 
 def check_motion(config: GenerateConfig) -> None:

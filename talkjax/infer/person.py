@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import cKDTree
 
+from talkjax.audio.shift import advance_sound
 from talkjax.errors import InputError
 from talkjax.face import mesh468
 from talkjax.face.camera import clip_camera
@@ -32,6 +33,7 @@ class Segment:
     """A stretch of the clip with its tracking: the training part, the held-out part, or both joined.
 
     folders: of the `clip`-like stages that hold frames and sound; counts: frames in each.
+    sound_advance: frames by which `wav` plays the stored sound earlier (see `sound_offset`).
     exp `[t e]`, euler/translation `[t 3]` (radians, dm), sh `[t 3 9]`, valid `[t]`, landmarks `[t 478 3]` px.
     """
 
@@ -43,6 +45,7 @@ class Segment:
     sh: np.ndarray
     valid: np.ndarray
     landmarks: np.ndarray
+    sound_advance: float = 0.0
 
     def __len__(self) -> int:
         return len(self.exp)
@@ -60,8 +63,10 @@ class Segment:
         return Pose(euler=jnp.asarray(self.euler), translation=jnp.asarray(self.translation))
 
     def wav(self) -> np.ndarray:
-        """The segment's sound, 16 kHz mono float32; empty when the clip has none."""
-        return np.concatenate([np.load(f / "audio.npy", allow_pickle=False) for f in self.folders])
+        """The segment's sound, 16 kHz mono float32, in step with the picture; empty when the clip has
+        none."""
+        stored = np.concatenate([np.load(f / "audio.npy", allow_pickle=False) for f in self.folders])
+        return advance_sound(stored, self.sound_advance)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,13 +137,15 @@ def load_model(path: Path) -> FaceModel:
         return FaceModel(**arrays, exp_names=tuple(str(n) for n in data["exp_names"]))
 
 
-def load_segment(clip: Path, track: Path) -> Segment:
+def load_segment(clip: Path, track: Path, sound_advance: float = 0.0) -> Segment:
     """A segment from its `clip`-like stage (frames, sound, landmarks) and its track stage."""
     with np.load(track / "track.npz", allow_pickle=False) as data:
         fields = {name: data[name] for name in ("exp", "euler", "translation", "sh", "valid")}
     with np.load(clip / "landmarks.npz", allow_pickle=False) as data:
         landmarks = data["landmarks"]
-    return Segment(folders=(clip,), counts=(len(landmarks),), landmarks=landmarks, **fields)
+    return Segment(
+        folders=(clip,), counts=(len(landmarks),), landmarks=landmarks, sound_advance=sound_advance, **fields
+    )
 
 
 _PER_FRAME = ("exp", "euler", "translation", "sh", "valid", "landmarks")
@@ -147,7 +154,12 @@ _PER_FRAME = ("exp", "euler", "translation", "sh", "valid", "landmarks")
 def join_segments(first: Segment, second: Segment) -> Segment:
     """Both one after the other."""
     arrays = {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _PER_FRAME}
-    return Segment(folders=first.folders + second.folders, counts=first.counts + second.counts, **arrays)
+    return Segment(
+        folders=first.folders + second.folders,
+        counts=first.counts + second.counts,
+        sound_advance=first.sound_advance,
+        **arrays,
+    )
 
 
 def first_frames(segment: Segment, count: int) -> Segment:
@@ -180,12 +192,18 @@ def load_bank(folder: Path) -> TextureBank:
 
 
 def load_person(
-    name: str, clip: Path, track: Path, texture: Path, heldout: tuple[Path, Path] | None = None
+    name: str,
+    clip: Path,
+    track: Path,
+    texture: Path,
+    heldout: tuple[Path, Path] | None = None,
+    sound_advance: float = 0.0,
 ) -> Person:
     """Loads a person from the stage folders of `prepare`.
 
     Args:
       heldout: clip and track stages of the held-out part, when `texture` was built from all frames.
+      sound_advance: frames by which the clip's sound comes late.
     """
     meta = json.loads((clip / "clip.json").read_text())
     model = load_model(track / "model.npz")
@@ -198,7 +216,7 @@ def load_person(
             fix=f"delete {texture} and run talkjax prepare again",
             code="damaged_stage",
         )
-    segment = load_segment(clip, texture if heldout is None else track)
+    segment = load_segment(clip, texture if heldout is None else track, sound_advance)
     if heldout is not None:
         segment = join_segments(segment, load_segment(*heldout))
         segment = dataclasses.replace(segment, sh=bank.sh_coeffs)

@@ -17,7 +17,7 @@ from talkjax.track.durable import file_sha256
 from talkjax.track.identity import Identity
 from talkjax.track.prepare import all_frames_texture_stage
 
-VERSIONS = {"mapping": 1, "refiner": 1, "motion": 2}
+VERSIONS = {"mapping": 2, "refiner": 1, "motion": 2}
 PREPARED = ("clip", "track", "texture")
 HELD_OUT = ("heldout", "heldout_track")
 
@@ -30,11 +30,18 @@ def open_person(identity: Identity, *, all_frames: bool = False) -> Person:
     """
     if not all_frames:
         clip, track, texture = (identity.require_stage(name, verb="prepare") for name in PREPARED)
-        return load_person(identity.name, clip, track, texture)
+        return load_person(identity.name, clip, track, texture, sound_advance=identity.record.sound_repair)
     clip, track = (identity.require_stage(name, verb="prepare") for name in PREPARED[:2])
     heldout = [identity.require_stage(name, verb="prepare") for name in HELD_OUT]
     texture = identity.require_stage("texture_all", verb="finetune --all_frames")
-    return load_person(identity.name, clip, track, texture, heldout=(heldout[0], heldout[1]))
+    return load_person(
+        identity.name,
+        clip,
+        track,
+        texture,
+        heldout=(heldout[0], heldout[1]),
+        sound_advance=identity.record.sound_repair,
+    )
 
 
 def finetune(identity: Identity, config: FinetuneConfig, progress: Progress = SILENT) -> dict[str, Path]:
@@ -54,11 +61,12 @@ def finetune(identity: Identity, config: FinetuneConfig, progress: Progress = SI
     require_sound(wav, identity.name)
     used = (*PREPARED[:2], *HELD_OUT, "texture_all") if everything else PREPARED
     inputs = {name: identity.stage_key(name) for name in used}
+    sound = {"sound_repair": str(identity.record.sound_repair)}
     mapping_config, refiner_config = config.mapping(platform), config.refiner(platform)
     folders = {}
     folders["mapping"] = identity.run_stage(
         "mapping",
-        inputs=inputs,
+        inputs=inputs | sound,
         config=mapping_config,
         version=VERSIONS["mapping"],
         build=lambda folder: fit_mapping(person, wav, mapping_config, folder, progress),

@@ -1,13 +1,13 @@
-"""Fits the sound-to-face mapping to one person: ridge regression and network, blended.
+"""Fits the sound-to-face mapping to one person: the general network fine-tuned, a ridge regression, blended.
 
 On a few hundred frames a linear map and a small network make different mistakes; their mean beats both. The
-number of steps is chosen on the last 15 % of the training frames, then everything is fitted again on all of
-them.
+number of steps and the ridge's strength are chosen on the last 15 % of the training frames, then everything
+is fitted again on all of them.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,66 +17,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from talkjax.audio.log_mel import log_mel, normalize_bands, row_windows
 from talkjax.audio.mfcc import mfcc_windows
 from talkjax.config import MappingConfig, config_hash
 from talkjax.errors import InputError
-from talkjax.infer.person import Person
+from talkjax.infer.general_weights import GeneralNetwork, load_general
+from talkjax.infer.mapping_data import PersonalData, fitted_wav
+from talkjax.infer.mapping_session import Mapping as Mapping
+from talkjax.infer.person import Person, Segment
 from talkjax.progress import SILENT, Progress, Ticker
-from talkjax.tasks.mapping import (
-    BATCH,
-    CONTEXT_ROWS,
-    SEQUENCE,
-    MappingBatch,
-    MappingTask,
-    Targets,
-    blend_linear_path,
-    fit_linear_path,
-    fit_targets,
-    padded_rows,
-)
+from talkjax.tasks import mapping as paper
+from talkjax.tasks import mapping_personal as personal
+from talkjax.tasks.mapping_targets import Targets, fit_targets, relative_pose
+from talkjax.track.durable import read_json, write_json
 from talkjax.train.checkpoint import restore_checkpoint, save_checkpoint
 from talkjax.train.loop import StopSignals, run_steps
 from talkjax.train.params_file import load_params, save_params
+from talkjax.types import FaceModel
 
 VALIDATION_SHARE = 0.15
-RIDGE_STRENGTHS = (300.0, 1000.0, 3000.0)
+RIDGE_STRENGTHS = (1000.0, 3000.0, 10000.0)
 RIDGE_SHARE = 0.5
-CHECK_EVERY = 25
+CHECK_EVERY = 10
 SAVE_EVERY = 200
+SCRATCH_RATE = 1e-3
+"""Of a network that begins at random, which has further to go."""
 SILENT_DB = -60.0
-
-# Points of the mouth and jaw whose motion the lip losses see.
-LIP_POINTS = np.array([13, 14, 61, 291, 0, 17, 78, 308, 152, 40, 270, 91, 321])
-
-
-@dataclasses.dataclass(frozen=True)
-class Mapping:
-    """A personal mapping, ready for any voice."""
-
-    preset: str
-    task: MappingTask
-    variables: Any
-
-    def __call__(self, wav: np.ndarray, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
-        """Expression `[t e]` and pose `[t 6]` (euler, translation) for a 16 kHz mono wav."""
-        windows = sound_windows(self.preset, wav, n_frames)
-        out = np.asarray(jax.jit(self.task.predict)(self.variables, jnp.asarray(windows)))
-        return out[:, :-6], out[:, -6:]
-
-
-def sound_rows(wav: np.ndarray, n_frames: int) -> np.ndarray:
-    """Normalised log-mel rows `[4 n_frames, 40]` of 16 kHz sound, cut or padded to the video's length."""
-    samples = n_frames * 640
-    wav = np.pad(np.asarray(wav, np.float32)[:samples], (0, max(samples - len(wav), 0)))
-    return np.asarray(normalize_bands(log_mel(jnp.asarray(wav))))
-
-
-def sound_windows(preset: str, wav: np.ndarray, n_frames: int) -> np.ndarray:
-    """What the network sees of each frame: `[t 28 40]` log-mel rows (lite), `[t 28 12]` MFCC (paper)."""
-    if preset == "paper":
-        return np.asarray(mfcc_windows(jnp.asarray(wav, jnp.float32), n_frames))
-    return np.asarray(row_windows(jnp.asarray(sound_rows(wav, n_frames)), n_frames, CONTEXT_ROWS))
 
 
 def require_sound(wav: np.ndarray, name: str) -> None:
@@ -92,151 +57,229 @@ def require_sound(wav: np.ndarray, name: str) -> None:
         )
 
 
-class _Problem:
-    """Sound and targets of one person, and the batches made of them."""
-
-    def __init__(self, person: Person, wav: np.ndarray, config: MappingConfig):
-        segment, self.config = person.train, config
-        n = len(segment)
-        pose = np.concatenate([segment.euler, segment.translation], axis=1)
-        lips = np.asarray(person.model.exp_basis)[:, LIP_POINTS]
-        self.targets: Targets = fit_targets(segment.exp, pose, lips)
-        values = np.concatenate([segment.exp, pose], axis=1)
-        self.target = ((values - self.targets.mean) / self.targets.scale).astype(np.float32)
-        self.windows = sound_windows(config.preset, wav, n)
-        self.rows = padded_rows(sound_rows(wav, n), n)
-
-    def batches(self, n_frames: int) -> Callable[[int], MappingBatch]:
-        """Step -> batch of sequences within the first `n_frames` frames."""
-        preset = self.config.preset
-        length = min(SEQUENCE[preset], n_frames)
-
-        def batch(step: int) -> MappingBatch:
-            rng = np.random.default_rng([self.config.seed, step])
-            starts = rng.integers(0, n_frames - length + 1, BATCH[preset])
-            target = np.stack([self.target[s : s + length] for s in starts])
-            if preset == "paper":
-                return MappingBatch(np.stack([self.windows[s : s + length] for s in starts]), target)
-            rows = 4 * length + 2 * CONTEXT_ROWS
-            return MappingBatch(np.stack([self.rows[4 * s : 4 * s + rows] for s in starts]), target)
-
-        return batch
-
-    def lip_error(self, predicted: np.ndarray, frames: slice) -> float:
-        """Mean squared lip error, dm^2, of standardised predictions."""
-        n = self.targets.n_exp
-        return float(np.mean(((predicted - self.target)[frames, :n] @ self.targets.lips) ** 2))
-
-    def ridge(self, n_frames: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
-        return fit_linear_path(self.windows[:n_frames], self.target[:n_frames], strength)
-
-    def apply_ridge(self, ridge: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        return np.einsum("trb,rbo->to", self.windows, ridge[0], optimize=True) + ridge[1]
-
-
 def fit_mapping(
     person: Person, wav: np.ndarray, config: MappingConfig, folder: Path, progress: Progress = SILENT
 ) -> None:
-    """Trains and writes `mapping.npz` into `folder`; checkpoints there make it resumable.
+    """Trains and writes `mapping.npz` into `folder`; what lies there from an interrupted run is gone on with.
 
     Args:
-      wav: 16 kHz mono sound of `person.train`.
+      wav: 16 kHz mono sound of `person.train`, in step with the picture.
       folder: stage folder; only `mapping.npz` is left in it at the end.
 
     Raises:
       InputError: silent clip. DivergedError. ResumableStop.
     """
     require_sound(wav, person.name)
-    problem = _Problem(person, wav, config)
-    task = MappingTask(config.preset, problem.targets, config.steps, config.seed)
-    n = len(person.train)
-    if config.preset == "lite":
-        strength, steps, report = _choose(problem, task, n, progress)
-        state = _train(problem, task, n, steps, None, progress)
-        variables = blend_linear_path(state.variables, *problem.ridge(n, strength), RIDGE_SHARE)
-    else:
-        state = _train(problem, task, n, config.steps, folder / "checkpoints", progress)
-        variables, report = state.variables, {"steps": config.steps}
-    tree = {"variables": variables, "targets": problem.targets._asdict()}
+    fit_segment(person.model, person.train, wav, config, folder, progress)
+
+
+def fit_segment(
+    model: FaceModel,
+    segment: Segment,
+    wav: np.ndarray,
+    config: MappingConfig,
+    folder: Path,
+    progress: Progress = SILENT,
+) -> Mapping:
+    """`fit_mapping` of a tracked stretch of speech; returns the mapping that it wrote."""
+    fit = _fit_paper if config.preset == "paper" else _fit_default
+    mapping, report = fit(model, segment, wav, config, folder, progress)
+    weights = {**mapping.weights}
+    if "members" in weights:
+        weights["members"] = {str(k): member for k, member in enumerate(weights["members"])}
+    del weights["general"]  # ships with the package
+    tree = {"weights": weights, "targets": mapping.targets._asdict()}
     save_params(folder / "mapping.npz", tree, {"preset": config.preset, "report": report})
-    _remove_checkpoints(folder)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    (folder / "choice.json").unlink(missing_ok=True)
+    return mapping
 
 
-def _choose(
-    problem: _Problem, task: MappingTask, n: int, progress: Progress
-) -> tuple[float, int, dict[str, Any]]:
-    """Ridge strength and number of steps that are best on the last frames."""
-    fit = int(n * (1 - VALIDATION_SHARE))
-    held = slice(fit, n)
-    ridges = {s: problem.apply_ridge(problem.ridge(fit, s)) for s in RIDGE_STRENGTHS}
-    strength = min(ridges, key=lambda s: problem.lip_error(ridges[s], held))
-    scale, mean = problem.targets.scale, problem.targets.mean
-    predict = jax.jit(task.predict)
+def _common(general: GeneralNetwork, exp: np.ndarray, closed: np.ndarray) -> dict[str, Any]:
+    """What both presets need beside their own weights: sense of speech, and the closed resting mouth."""
+    return {"general": general.params, "rest": np.median(exp[closed], axis=0).astype(np.float32)}
+
+
+def _fit_default(
+    model: FaceModel,
+    segment: Segment,
+    wav: np.ndarray,
+    config: MappingConfig,
+    folder: Path,
+    progress: Progress,
+) -> tuple[Mapping, dict[str, Any]]:
+    data = PersonalData(model, segment, wav, config.seed)
+    general = load_general()
+    rate = personal.LEARNING_RATE if config.init == "general" else SCRATCH_RATE
+    task = _task(data.targets.n_exp, config.steps, rate)
+    choice = _choice(task, data, general, config, folder, progress)
+    start, copies = _start(data, general, config, len(data)), data.copies(len(data))
+    members = []
+    for member in range(personal.MEMBERS):
+        seed = personal.MEMBERS * config.seed + member
+        batches = data.batches(copies, personal.BATCH, personal.SEQUENCE_FRAMES, seed)
+        checkpoints = folder / "checkpoints" / str(member)
+        label = f"mapping {member + 1}/{personal.MEMBERS}"
+        state = task.init(data.targets, seed, start)
+        state = _train(task, state, batches, choice["steps"], checkpoints, config, progress, label)
+        members.append(jax.tree.map(np.asarray, state.params))
+    ridge = data.ridge(len(data), choice["ridge"])
+    predict = jax.jit(task.standardised)
+    logits = np.mean([predict(member, jnp.asarray(data.normal))[:, -1] for member in members], axis=0)
+    weights = {
+        "members": tuple(members),
+        "ridge_weights": ridge[0],
+        "ridge_bias": ridge[1],
+        "share": np.float32(RIDGE_SHARE),
+        "gain": np.float32(personal.GAIN),
+        "press": personal.calibrated_press(logits, float(data.closed.mean())),
+        **_common(general, segment.exp, data.rest_frames),
+    }
+    return Mapping("default", data.targets, weights), choice
+
+
+@functools.lru_cache(maxsize=4)  # the same task is compiled once in a process
+def _task(n_exp: int, steps: int, rate: float) -> personal.PersonalMappingTask:
+    return personal.PersonalMappingTask(n_exp, steps, learning_rate=rate)
+
+
+def _start(data: PersonalData, general: GeneralNetwork, config: MappingConfig, n_frames: int) -> Any:
+    if config.init == "scratch":
+        return None
+    outputs = np.concatenate(general.outputs(data.rows), axis=1)[:n_frames]
+    return personal.general_start(general.params, outputs, data.target[:n_frames], data.closed[:n_frames])
+
+
+def _choice(
+    task: personal.PersonalMappingTask,
+    data: PersonalData,
+    general: GeneralNetwork,
+    config: MappingConfig,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Ridge strength and number of steps that are best on the last frames; kept for a resumed run."""
+    file = folder / "choice.json"
+    if file.exists():
+        return dict(read_json(file))
+    fit = int(len(data) * (1 - VALIDATION_SHARE))
+    held = slice(fit, len(data))
+    ridges = {s: data.apply_ridge(data.ridge(fit, s)) for s in RIDGE_STRENGTHS}
+    strength = min(ridges, key=lambda s: data.lip_error(ridges[s], held))
+    seed = personal.MEMBERS * config.seed
+    predict = jax.jit(task.standardised)
     errors: dict[int, float] = {}
 
     def check(state: Any, step: int) -> None:
-        net = (np.asarray(predict(state.variables, jnp.asarray(problem.windows))) - mean) / scale
-        blended = RIDGE_SHARE * ridges[strength] + (1 - RIDGE_SHARE) * net
-        errors[step] = problem.lip_error(blended, held)
+        net = np.asarray(predict(state.params, jnp.asarray(data.normal)))[:, :-1]
+        errors[step] = data.lip_error(RIDGE_SHARE * ridges[strength] + (1 - RIDGE_SHARE) * net, held)
 
-    with progress("mapping: length", problem.config.steps) as ticker, StopSignals() as stop:
+    with progress("mapping: length", config.steps) as ticker, StopSignals() as stop:
         last = run_steps(
             task.train_step,
-            task.init(),
-            problem.batches(fit),
-            problem.config.steps,
+            task.init(data.targets, seed, _start(data, general, config, fit)),
+            data.batches(data.copies(fit), personal.BATCH, personal.SEQUENCE_FRAMES, seed),
+            config.steps,
             on_step=lambda step, metrics: _tick(ticker),
             save_every=CHECK_EVERY,
             save_fn=check,
             stop_requested=stop,
             chunk=1,
         )
-    if problem.config.steps not in errors:
-        check(last, problem.config.steps)
+    if config.steps not in errors:
+        check(last, config.steps)
     steps = min(errors, key=lambda s: errors[s])
-    return strength, steps, {"steps": steps, "ridge": strength, "validation_error": errors[steps]}
+    choice = {"steps": steps, "ridge": strength, "validation_error": errors[steps], "init": config.init}
+    write_json(file, choice)
+    return choice
+
+
+def _fit_paper(
+    model: FaceModel,
+    segment: Segment,
+    wav: np.ndarray,
+    config: MappingConfig,
+    folder: Path,
+    progress: Progress,
+) -> tuple[Mapping, dict[str, Any]]:
+    n = len(segment)
+    pose = np.concatenate([segment.euler, segment.translation], axis=1)
+    data = PersonalData(model, segment, wav, config.seed)
+    targets: Targets = fit_targets(
+        segment.exp, pose, model, data.rest_frames, paper=True, relative=config.relative_pose
+    )
+    shown = relative_pose(pose) if config.relative_pose else pose
+    values = np.concatenate([segment.exp, shown], axis=1)
+    target = ((values - targets.mean) / targets.scale).astype(np.float32)
+    windows = np.asarray(mfcc_windows(jnp.asarray(fitted_wav(wav, n)), n))
+    length = min(paper.SEQUENCE, n)
+
+    def batch(step: int) -> paper.MappingBatch:
+        rng = np.random.default_rng([config.seed, step])
+        starts = rng.integers(0, n - length + 1, paper.BATCH)
+        return paper.MappingBatch(*(np.stack([x[s : s + length] for s in starts]) for x in (windows, target)))
+
+    task = paper.MappingTask(targets, config.seed)
+    state = _train(
+        task, task.init(), batch, config.steps, folder / "checkpoints", config, progress, "mapping"
+    )
+    weights = {
+        "variables": jax.tree.map(np.asarray, state.variables),
+        "start_pose": pose.mean(0).astype(np.float32),
+        **_common(load_general(), segment.exp, data.rest_frames),
+    }
+    return Mapping("paper", targets, weights), {"steps": config.steps}
 
 
 def _train(
-    problem: _Problem, task: MappingTask, n: int, steps: int, checkpoints: Path | None, progress: Progress
+    task: Any,
+    state: Any,
+    batches: Callable[[int], Any],
+    steps: int,
+    checkpoints: Path,
+    config: MappingConfig,
+    progress: Progress,
+    label: str,
 ) -> Any:
-    """Trains on the first `n` frames; resumes from `checkpoints` where given."""
-    digest = config_hash(problem.config)
-    state, start = task.init(), 0
-    if checkpoints is not None and (found := restore_checkpoint(checkpoints, state, config_hash=digest)):
+    """Trains to `steps`; resumes from `checkpoints`."""
+    digest, start = config_hash(config), 0
+    if found := restore_checkpoint(checkpoints, state, config_hash=digest):
         state, start = found
 
     def save(state: Any, step: int) -> None:
-        if checkpoints is not None:
-            save_checkpoint(checkpoints, step, state, config_hash=digest)
+        save_checkpoint(checkpoints, step, state, config_hash=digest)
 
-    with progress("mapping", steps) as ticker, StopSignals() as stop:
+    with progress(label, steps) as ticker, StopSignals() as stop:
         ticker.update(start)
-        return run_steps(
+        state = run_steps(
             task.train_step,
             state,
-            problem.batches(n),
+            batches,
             steps,
             start=start,
             on_step=lambda step, metrics: _tick(ticker),
-            save_every=SAVE_EVERY if checkpoints is not None else 0,
-            save_fn=save if checkpoints is not None else None,
+            save_every=SAVE_EVERY,
+            save_fn=save,
             stop_requested=stop,
-            chunk=1 if task.preset == "lite" else None,
+            chunk=None if config.preset == "paper" else 1,
         )
+    if start < steps:
+        save(state, steps)
+    return state
 
 
 def _tick(ticker: Ticker) -> None:
     ticker.update(1)
 
 
-def _remove_checkpoints(folder: Path) -> None:
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-
-
 def load_mapping(folder: Path) -> Mapping:
     """The mapping of a finished stage folder."""
     tree, metadata = load_params(folder / "mapping.npz")
-    targets = Targets(**tree["targets"])
-    preset = metadata["preset"]
-    return Mapping(preset, MappingTask(preset, targets, steps=1), tree["variables"])
+    weights = dict(tree["weights"])
+    if "members" in weights:
+        weights["members"] = tuple(weights["members"][k] for k in sorted(weights["members"]))
+    weights["general"] = load_general().params
+    return Mapping(metadata["preset"], Targets(**tree["targets"]), weights)
+
+
+__all__ = ["Mapping", "fit_mapping", "fit_segment", "load_mapping", "require_sound"]

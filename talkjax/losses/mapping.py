@@ -38,5 +38,45 @@ def velocity(predicted: Float[Array, "b t e"], target: Float[Array, "b t e"]) ->
     return jnp.mean(jnp.square(jnp.diff(predicted, axis=1) - jnp.diff(target, axis=1)))
 
 
+def masked_mean(values: Float[Array, "*s"], mask: Float[Array, "*s"]) -> Float[Array, ""]:
+    """Mean of the values where the mask is set; 0 where it is nowhere set."""
+    return jnp.sum(jnp.where(mask, values, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def _moments(x: Array, mask: Array) -> tuple[Array, Array]:
+    """(deviation from the mean over time, variance) of each sequence and dimension, over the masked
+    frames."""
+    count = jnp.maximum(mask.sum(1, keepdims=True), 1)
+    deviation = jnp.where(mask, x - jnp.where(mask, x, 0.0).sum(1, keepdims=True) / count, 0.0)
+    return deviation, (deviation**2).sum(1) / count[:, 0]
+
+
+_STILL = 1e-2  # variance, of a usual one of 1, below which a sequence has no shape to follow
+
+
+def one_minus_correlation(
+    predicted: Float[Array, "b t d"], target: Float[Array, "b t d"], mask: Float[Array, "b t d"]
+) -> Float[Array, ""]:
+    """1 - Pearson's r over time, mean of the sequences and dimensions whose target moves (ours).
+
+    Blind to amplitude and offset; its gradient is finite for a still prediction.
+    """
+    p, p_variance = _moments(predicted, mask)
+    t, t_variance = _moments(target, mask)
+    product = (p * t).sum(1) / jnp.maximum(mask.sum(1), 1)
+    r = product / jnp.sqrt((p_variance + 1e-3) * (t_variance + 1e-6))
+    return masked_mean(1 - r, t_variance > _STILL)
+
+
+def spread_error(
+    predicted: Float[Array, "b t d"], target: Float[Array, "b t d"], mask: Float[Array, "b t d"]
+) -> Float[Array, ""]:
+    """Squared difference of the standard deviations over time: what keeps a prediction from mumbling
+    (ours)."""
+    _, p_variance = _moments(predicted, mask)
+    _, t_variance = _moments(target, mask)
+    return masked_mean((jnp.sqrt(p_variance + 1e-4) - jnp.sqrt(t_variance + 1e-4)) ** 2, t_variance > _STILL)
+
+
 def _temporal(x: Array) -> Array:
     return jnp.mean(jnp.sum(jnp.square(jnp.diff(x, axis=1)), axis=(1, 2)))

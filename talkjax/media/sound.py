@@ -120,7 +120,7 @@ def _decode(
         if position + gap - min(start, 0) > max_seconds * rate:
             raise InputError(
                 f"{readable_name(path)} holds more than {max_seconds:g} s of sound",
-                fix="cut it, or raise the limit",
+                fix="cut it, or raise --max_seconds",
                 code="too_long",
             )
         if frame.format.is_planar and frame.layout.nb_channels > _MAX_PLANES:

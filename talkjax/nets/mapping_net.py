@@ -1,7 +1,7 @@
 """The paper's audio network: MFCC windows -> expression and pose coefficients (reference.md §3.1).
 
 Per video frame a small CNN over the 28 x 12 MFCC window, then a 3-layer LSTM over frames of any number. With
-70 outputs it has 29,430,534 parameters, as the reference. (`LiteMappingNet` lives in `nets/mapping_lite.py`.)
+70 outputs it has 29,430,534 parameters, as the reference.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from talkjax.nets.layers import NORM_EPS, REFERENCE_INIT, Conv, moments, normal_around_one
-from talkjax.nets.mapping_lite import LiteMappingNet as LiteMappingNet
-from talkjax.nets.mapping_lite import set_linear_path as set_linear_path
 
+LSTM_LAYERS = 3
 BATCH_NORM_RATE = 0.1
 """How much of the running statistics each batch replaces."""
 
@@ -69,7 +68,10 @@ class Lstm(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b t f"]) -> Float[Array, "b t width"]:
+    def __call__(
+        self, x: Float[Array, "b t f"], state: tuple[Array, Array] | None = None
+    ) -> tuple[Float[Array, "b t width"], tuple[Array, Array]]:
+        """(outputs, state after the last step); `state` is (h, c) `[b width]`, zeros where not given."""
         bound = self.width**-0.5
 
         def uniform(key: Array, shape: tuple[int, ...]) -> Array:
@@ -88,9 +90,11 @@ class Lstm(nn.Module):
             h = nn.sigmoid(o) * jnp.tanh(c)
             return (h, c), h
 
-        zeros = jnp.zeros((x.shape[0], self.width), self.dtype)
-        _, out = lax.scan(step, (zeros, zeros), projected.swapaxes(0, 1))
-        return out.swapaxes(0, 1)
+        if state is None:
+            zeros = jnp.zeros((x.shape[0], self.width), self.dtype)
+            state = (zeros, zeros)
+        last, out = lax.scan(step, state, projected.swapaxes(0, 1))
+        return out.swapaxes(0, 1), last
 
 
 class PaperMappingNet(nn.Module):
@@ -109,7 +113,15 @@ class PaperMappingNet(nn.Module):
     hidden: tuple[int, int] = (2048, 256)
     state: int = 256
 
-    @nn.compact
+    def setup(self) -> None:
+        self.convs = [Conv(features, use_bias=False, dtype=self.dtype) for features in self.channels]
+        self.norms = [StepBatchNorm() for _ in self.channels]
+        self.dense = [
+            nn.Dense(features, kernel_init=REFERENCE_INIT, dtype=self.dtype) for features in self.hidden
+        ]
+        self.lstm = [Lstm(self.state, dtype=self.dtype) for _ in range(LSTM_LAYERS)]
+        self.out = nn.Dense(self.out_dim, kernel_init=REFERENCE_INIT, dtype=self.dtype)
+
     def __call__(
         self, mfcc_windows: Float[Array, "b t 28 12"], *, train: bool = False
     ) -> Float[Array, "b t out_dim"]:
@@ -119,20 +131,38 @@ class PaperMappingNet(nn.Module):
           mfcc_windows: reference.md §1.5; not normalized.
           train: batch statistics instead of running ones; apply with `mutable=["batch_stats"]`.
         """
+        return self.decode(self.encode(mfcc_windows, train=train))[0]
+
+    def encode(
+        self, mfcc_windows: Float[Array, "b t 28 12"], *, train: bool = False
+    ) -> Float[Array, "b t hidden"]:
+        """Each window alone, as far as the LSTM."""
         b, t, rows, columns = mfcc_windows.shape
         x = mfcc_windows.astype(self.dtype).reshape(b * t, rows, columns, 1)
-        for i, features in enumerate(self.channels):
-            x = Conv(features, use_bias=False, dtype=self.dtype)(x)
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = conv(x)
             x = x.reshape(b, t, *x.shape[1:])
-            x = nn.relu(StepBatchNorm()(x, train)).reshape(b * t, *x.shape[2:])
+            x = nn.relu(norm(x, train)).reshape(b * t, *x.shape[2:])
             if i == 1:
                 x = nn.max_pool(x, window_shape=(3, 3), strides=(1, 2))
         x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
         # Channel-major, as the reference flattens: its linear weights then fit without a permutation.
         x = x.transpose(0, 3, 1, 2).reshape(b * t, -1)
-        for features in self.hidden:
-            x = nn.relu(nn.Dense(features, kernel_init=REFERENCE_INIT, dtype=self.dtype)(x))
-        x = x.reshape(b, t, -1)
-        for _ in range(3):
-            x = Lstm(self.state, dtype=self.dtype)(x)
-        return nn.Dense(self.out_dim, kernel_init=REFERENCE_INIT, dtype=self.dtype)(x).astype(jnp.float32)
+        for dense in self.dense:
+            x = nn.relu(dense(x))
+        return x.reshape(b, t, -1)
+
+    def decode(
+        self, x: Float[Array, "b t hidden"], states: Any = None
+    ) -> tuple[Float[Array, "b t out_dim"], Any]:
+        """(coefficients, states of the LSTM layers after these frames); `states` as before them."""
+        after = []
+        for k, lstm in enumerate(self.lstm):
+            x, last = lstm(x, None if states is None else states[k])
+            after.append(last)
+        return self.out(x).astype(jnp.float32), tuple(after)
+
+    def start_states(self, batch: int = 1) -> tuple[tuple[Array, Array], ...]:
+        """States of the LSTM layers before the first frame: zeros."""
+        zeros = jnp.zeros((batch, self.state), self.dtype)
+        return ((zeros, zeros),) * LSTM_LAYERS

@@ -52,7 +52,7 @@ def draw_large(
     n_large: Int[Array, ""],
     n_cut: Int[Array, ""],
     effort: Effort,
-    draw: Callable[[KeyBuffer, Array, int, int], KeyBuffer],
+    draw: Callable[[KeyBuffer, Array, tuple[int, int], int], KeyBuffer],
 ) -> KeyBuffer:
     """Draws the `n_large` large triangles and then the `n_cut` triangles to be cut that `listed` names.
 
@@ -110,7 +110,7 @@ def _draw_tiles(
     scene: Scene,
     pieces: Pieces,
     n: int,
-    draw: Callable[[KeyBuffer, Array, int, int], KeyBuffer],
+    draw: Callable[[KeyBuffer, Array, tuple[int, int], int], KeyBuffer],
 ) -> KeyBuffer:
     """Draws the tiles of all pieces, `n` tiles at a time."""
     end = jnp.cumsum(pieces.n_tiles, dtype=jnp.int32)

@@ -12,6 +12,7 @@ import numpy as np
 
 from talkjax.config import FPS, PrepareConfig, count_frames
 from talkjax.errors import InputError
+from talkjax.infer.sound_offset import SoundOffset
 from talkjax.media.reader import ClipInfo
 
 MIN_SECONDS = 3.0  # below, there is nothing to learn a mouth from
@@ -134,6 +135,18 @@ def check_sound(wav: np.ndarray, sample_rate: int, info: ClipInfo) -> list[Findi
         text = f"{100 * clipped:.1f} % of the sound is clipped"
         findings.append(Finding("clipped_audio", "warning", text, "record at a lower level"))
     return findings
+
+
+def check_offset(offset: SoundOffset) -> list[Finding]:
+    """Whether sound and picture are in step, as far as the clip tells."""
+    if not offset.repair:
+        return []
+    late = "late" if offset.frames > 0 else "early"
+    text = (
+        f"the sound comes {abs(offset.frames):.1f} frames {late} (r {offset.correlation:.2f} there, "
+        f"{offset.at_zero:.2f} as it is; +- {offset.spread:.1f}), prepare moves it"
+    )
+    return [Finding("sound_offset", "repairable", text)]
 
 
 def check_faces(

@@ -12,14 +12,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from talkjax.config import FPS, count_frames
+from talkjax.config import FPS, PrepareConfig, count_frames
 from talkjax.errors import InputError
+from talkjax.evaluate.speech import lip_opening
+from talkjax.infer.sound_offset import estimate_offset
 from talkjax.media.reader import ClipInfo, probe, read_audio, read_frames
 from talkjax.progress import SILENT, Progress, Ticker
 from talkjax.track.clip_checks import (
     Finding,
     check_container,
     check_faces,
+    check_offset,
     check_pictures,
     check_sound,
     face_quality,
@@ -78,13 +81,16 @@ def examine(
     except InputError as error:
         return _report(path, [refusal(error)], None)
     findings = check_container(info, train_frames)
+    wav = np.zeros(0, np.float32)
     if info.has_audio and not info.truncated:
         try:
-            findings += check_sound(read_audio(path), 16_000, info)
+            wav = read_audio(path)
+            findings += check_sound(wav, 16_000, info)
         except InputError as error:
             findings.append(refusal(error))
     if verdict(findings) != "refused":  # looking for faces takes longest: only in a clip that has a chance
-        findings += _look_at_faces(path, info, models, progress)
+        n_train = PrepareConfig(train_frames=train_frames).split(count_frames(info.duration))
+        findings += _look_at_faces(path, info, models, progress, wav, n_train)
     return _report(path, findings, info)
 
 
@@ -92,7 +98,9 @@ def _report(path: Path, findings: list[Finding], info: ClipInfo | None) -> Docto
     return DoctorReport(str(path), verdict(findings), findings, info)
 
 
-def _look_at_faces(path: Path, info: ClipInfo, models: Any, progress: Progress) -> list[Finding]:
+def _look_at_faces(
+    path: Path, info: ClipInfo, models: Any, progress: Progress, wav: np.ndarray, n_train: int
+) -> list[Finding]:
     from talkjax.track.landmarks import load_landmark_models, track_landmarks
 
     models = models or load_landmark_models()
@@ -111,6 +119,10 @@ def _look_at_faces(path: Path, info: ClipInfo, models: Any, progress: Progress) 
         track.score >= 0.5
     )  # not `valid`, which counts gaps bridged over five samples, here of stride frames
     findings = check_faces(track.landmarks, seen, track.n_faces, stride / FPS)
+    index = np.arange(len(seen)) * stride
+    train = seen & (index < n_train)  # as prepare does: nothing held out is looked at
+    if len(wav):
+        findings += check_offset(estimate_offset(wav, lip_opening(track.landmarks[train]), index[train]))
     quality = [_quality(kept[k], track.landmarks[k]) for k in kept if k < len(seen) and seen[k]]
     sharpness, brightness = np.array(quality, np.float64).reshape(-1, 2).T
     return findings + check_pictures(sharpness, brightness)

@@ -30,6 +30,7 @@ class IdentityRecord:
       size: [width, height] of the clip in pixels, after rotation.
       train_frames: frames 0..N-1 train; n_frames: all of them.
       crop: [x, y, width, height] in pixels of the square face crop, where one is used.
+      sound_offset: what `infer/sound_offset.py` found, {} before; `repair` frames are taken out everywhere.
       stages: stage name -> {key, seconds, finished}.
       configs: stage name -> config hash.
       licences: asset name -> licence.
@@ -46,11 +47,18 @@ class IdentityRecord:
     train_frames: int = 0
     n_frames: int = 0
     crop: list[float] = field(default_factory=list)
+    sound_offset: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     configs: dict[str, str] = field(default_factory=dict)
     licences: dict[str, str] = field(default_factory=dict)
     consent: dict[str, Any] = field(default_factory=lambda: dict(NO_CONSENT))
     outputs: list[str] = field(default_factory=list)
+
+    @property
+    def sound_repair(self) -> float:
+        """Frames by which the clip's sound is advanced before anything learns from it or is compared with
+        it."""
+        return float(self.sound_offset.get("repair", 0.0))
 
 
 def identities_root(identities_dir: str | os.PathLike[str] | None = None) -> Path:

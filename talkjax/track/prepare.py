@@ -22,6 +22,7 @@ import numpy as np
 
 from talkjax.config import FPS, PrepareConfig, count_frames
 from talkjax.errors import InputError
+from talkjax.evaluate.speech import lip_opening
 from talkjax.face.camera import clip_camera
 from talkjax.face.render import FaceRenderer
 from talkjax.infer.person import (
@@ -32,6 +33,7 @@ from talkjax.infer.person import (
     load_segment,
     save_model,
 )
+from talkjax.infer.sound_offset import estimate_offset
 from talkjax.media.image import write_image
 from talkjax.media.reader import ClipInfo, file_sha256, probe, read_audio, read_frames
 from talkjax.progress import SILENT, Progress
@@ -90,6 +92,7 @@ def run(
         folders["heldout"] = _clip_stage(identity, "heldout", clip, source, info, part, config, progress)
     camera = clip_camera(info.width, info.height)
     folders["track"] = _track_stage(identity, camera, progress)
+    offset = _sound_offset(identity)
     folders["texture"] = _texture_stage(identity, camera, progress)
     if has_heldout:
         folders["heldout_track"] = _heldout_track_stage(identity, camera, progress)
@@ -97,6 +100,7 @@ def run(
     def note(record: object) -> None:
         record.fps, record.size = FPS, [info.width, info.height]  # type: ignore[attr-defined]
         record.train_frames, record.n_frames = n_train, n_frames  # type: ignore[attr-defined]
+        record.sound_offset = offset  # type: ignore[attr-defined]
 
     identity.update(note)
     return folders
@@ -201,6 +205,15 @@ def _track_stage(identity: Identity, camera: Camera, progress: Progress) -> Path
         version=VERSIONS["track"],
         build=build,
     )
+
+
+def _sound_offset(identity: Identity) -> dict[str, object]:
+    """What the training frames tell about sound and picture being out of step; {} without sound."""
+    wav = np.load(identity.root / "clip" / "audio.npy", allow_pickle=False)
+    if not len(wav):
+        return {}
+    landmarks, valid = _landmarks(identity.root / "clip")
+    return estimate_offset(wav, np.where(valid, lip_opening(landmarks), np.nan)).to_dict()
 
 
 class _Unwrapped:

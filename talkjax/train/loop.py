@@ -6,6 +6,7 @@ rolled scan are very slow on CPU (networks.md §7), hence the plain loop there.
 
 from __future__ import annotations
 
+import functools
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -103,6 +104,7 @@ def run_steps(
     return state
 
 
+@functools.lru_cache(maxsize=8)  # a step that runs again, from another state, is not compiled again
 def _compiled(step_fn: StepFn, scanned: bool) -> Callable[..., tuple[Any, Mapping[str, Any]]]:
     """The guarded step, or a scan over it, jitted with the state donated."""
 

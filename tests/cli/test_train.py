@@ -1,0 +1,86 @@
+"""`launch/train.py` on a corpus of two utterances: trains, stops, goes on, and writes weights that load."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from launch import mapping_general, train
+from talkjax.config import GeneralMappingConfig
+from talkjax.errors import InputError, ResumableStop
+from talkjax.infer.general_weights import load_general
+
+ROOT = pathlib.Path(__file__).parents[2]
+CORPUS = ROOT / "tests" / "goldens" / "speech_corpus"
+CONFIG = GeneralMappingConfig(steps=4, batch=2, versions=1, save_every=2, eval_every=2)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> pathlib.Path:
+    """A run that was stopped after two steps and gone on with, while another went through."""
+    whole, broken = tmp_path_factory.mktemp("whole"), tmp_path_factory.mktemp("broken")
+    mapping_general.run(CONFIG, whole, str(CORPUS))
+    real, calls = mapping_general.StopSignals.__call__, []
+
+    def stop_after_two(self) -> bool:
+        calls.append(1)
+        return len(calls) >= 2
+
+    mapping_general.StopSignals.__call__ = stop_after_two
+    try:
+        with pytest.raises(ResumableStop):
+            mapping_general.run(CONFIG, broken, str(CORPUS))
+    finally:
+        mapping_general.StopSignals.__call__ = real
+    mapping_general.run(CONFIG, broken, str(CORPUS))
+    one, two = (load_general(folder / "weights.npz") for folder in (whole, broken))
+    for name, layer in one.params.items():
+        for part, value in layer.items():
+            np.testing.assert_array_equal(value, two.params[name][part])
+    return whole
+
+
+def test_weights_load_and_tell_how_they_came_to_be(finished) -> None:
+    network = load_general(finished / "weights.npz")
+    assert network.metadata["config"]["steps"] == 4 and len(network.metadata["corpus_manifest_sha256"]) == 64
+    gap = network.lip_gap(np.random.default_rng(0).normal(size=(80, 40)))
+    assert gap.shape == (20,) and np.isfinite(gap).all()
+    assert (finished / "report.json").is_file()
+
+
+def test_another_configuration_is_refused(finished) -> None:
+    import dataclasses
+
+    with pytest.raises(InputError, match="does not fit this run"):
+        mapping_general.run(dataclasses.replace(CONFIG, batch=3), finished, str(CORPUS))
+
+
+def test_settings_are_checked() -> None:
+    path = str(ROOT / "configs" / "mapping_general.py")
+    assert train.load_config(path, ["steps=12", "learning_rate=0.01"]).steps == 12
+    for setting, match in (
+        ("speed=1", "names no setting"),
+        ("steps=many", "type int"),
+        ("steps=0", "out of range"),
+    ):
+        with pytest.raises(InputError, match=match):
+            train.load_config(path, [setting])
+    with pytest.raises(InputError, match="is no file"):
+        train.load_config("configs/nothing.py", [])
+
+
+def test_the_command_says_what_is_wrong() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "launch.train",
+        "--config=configs/mapping_general.py",
+        "--workdir=unused",
+    ]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "no speech corpus is given" in done.stderr
