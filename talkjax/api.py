@@ -22,6 +22,7 @@ from talkjax.track.identity import Identity, delete_identity
 from talkjax.track.identity_record import identity_folder, read_consent
 
 if TYPE_CHECKING:
+    from talkjax.infer.motion_track import MotionTrack
     from talkjax.track.doctor import DoctorReport
 
 PathLike = str | os.PathLike[str]
@@ -134,6 +135,44 @@ def generate(
         result = run(person, sound, target, checked, progress or SILENT)
         person.add_output(result.path)
     return result
+
+
+def motion(
+    identity: str,
+    audio: PathLike,
+    out: PathLike | None = None,
+    *,
+    identities_dir: PathLike | None = None,
+    config: GenerateConfig | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> MotionTrack:
+    """The motion that `generate` would show, without pictures; written to `out` (CSV) where given.
+
+    Args:
+      identity: a fine-tuned identity.
+      audio: sound, or a video with sound.
+      config: settings of `generate`; `settings` replaces single ones, e.g. `pose="generated", seed=3`.
+
+    Raises:
+      InputError: not fine-tuned, unusable audio, or `out` cannot be written.
+    """
+    checked = _with_settings(config or GenerateConfig(pose="generated"), settings)
+    person = Identity.open(identity, identities_dir)
+    sound = Path(check_file(audio))
+    target = None
+    if out is not None:
+        target = Path(check_output(Path(out), overwrite=checked.overwrite, suffixes=(".csv",)))
+    from talkjax.infer.generate import motion_of
+
+    with person.lock(shared=True):
+        track = motion_of(person, sound, checked, progress or SILENT)
+        if target is not None:
+            from talkjax.infer.motion_files import write_track
+
+            write_track(target, track)
+            person.add_output(target)
+    return track
 
 
 def evaluate(

@@ -22,7 +22,10 @@ FPS = 25.0
 """Frames per second of everything between the reader and the writer."""
 
 PRESETS = ("auto", "lite", "paper")
-POSES = ("clip", "generated")
+POSES = ("clip", "generated", "matched", "delta", "fixed")
+"""Pose sources without a file."""
+POSE_FILES = ("video", "track")
+"""Pose sources with one: `video:FILE`, `track:FILE`."""
 
 
 def count_frames(seconds: float) -> int:
@@ -168,8 +171,17 @@ class RefinerConfig(Config):
 
 
 @dataclass(frozen=True)
+class MotionConfig(Config):
+    """Fine-tuning of the head motion's decoder."""
+
+    steps: int = option(120, "optimizer steps", minimum=0)
+    seed: int = option(0, "the run's only seed", minimum=0)
+    all_frames: bool = option(False, "train on every frame of the clip, nothing held out")
+
+
+@dataclass(frozen=True)
 class FinetuneConfig(Config):
-    """Personal fine-tuning of both networks."""
+    """Personal fine-tuning: sound to face, face to photo, and head motion."""
 
     preset: str = option("auto", "size of the networks; auto: lite on a CPU, else paper", choices=PRESETS)
     all_frames: bool = option(False, "train on every frame: the model to keep, but not one to evaluate")
@@ -185,6 +197,10 @@ class FinetuneConfig(Config):
         steps = self.mapping_steps or {"lite": 400, "paper": 1700}[preset]
         return MappingConfig(preset=preset, steps=steps, seed=self.seed, all_frames=self.all_frames)
 
+    def motion(self) -> MotionConfig:
+        """The head motion's own settings."""
+        return MotionConfig(seed=self.seed, all_frames=self.all_frames)
+
     def refiner(self, platform: str = "cpu") -> RefinerConfig:
         """The refiner's own settings on a JAX platform."""
         preset = resolve_preset(self.preset, platform)
@@ -197,10 +213,38 @@ class GenerateConfig(Config):
     """From a voice to a video."""
 
     pose: str = option(
-        "clip", "head motion: replayed from the clip, or generated", group="motion", choices=POSES
+        "clip",
+        "head motion: clip (replayed), generated (new, in the person's style), matched or delta (real frames "
+        "that follow a generated motion, as in the two papers), fixed (still), video:FILE (of another "
+        "video), track:FILE (a motion track)",
+        group="motion",
     )
     pose_gain: float = option(
         1.0, "strength of head motion around its mean", group="motion", minimum=0.0, maximum=2.0
+    )
+    pitch_gain: float = option(
+        1.0, "strength of nodding, times pose_gain", group="motion", minimum=0.0, maximum=3.0
+    )
+    yaw_gain: float = option(
+        1.0, "strength of turning, times pose_gain", group="motion", minimum=0.0, maximum=3.0
+    )
+    roll_gain: float = option(
+        1.0, "strength of tilting, times pose_gain", group="motion", minimum=0.0, maximum=3.0
+    )
+    translation_gain: float = option(
+        1.0, "strength of moving without turning, times pose_gain", group="motion", minimum=0.0, maximum=3.0
+    )
+    pose_clamp: float | None = option(
+        None,
+        "largest angle from the person's mean pose, degrees; none: no limit",
+        group="motion",
+        minimum=0.1,
+        maximum=60.0,
+    )
+    freeze: str = option(
+        "",
+        "hold the head still in these seconds, e.g. 2-4.5,8- or all; lids, gaze and mouth go on",
+        group="motion",
     )
     seed: int = option(0, "seed of everything random", group="motion", minimum=0)
     preset: str = option(
@@ -209,12 +253,34 @@ class GenerateConfig(Config):
         group="picture",
         choices=PRESETS,
     )
+    motion_out: str | None = option(None, "also write the motion as a track file (CSV)", group="output")
     preview: bool = option(False, "only the first 3 seconds", group="output")
     compare: bool = option(False, "put the result beside the real clip", group="output")
     crf: int = option(
         18, "H.264 quality, smaller is better and larger", group="output", minimum=0, maximum=40
     )
     overwrite: bool = option(False, "replace an existing output file", group="output")
+
+    def validate(self) -> Self:
+        """As `Config.validate`; `pose` must name a source, with a file where it needs one."""
+        super().validate()
+        kind, colon, file = self.pose.partition(":")
+        if not (self.pose in POSES or (kind in POSE_FILES and colon and file)):
+            sources = ", ".join((*POSES, *(f"{name}:FILE" for name in POSE_FILES)))
+            raise InputError(
+                f"--pose={self.pose} is unknown", expected=f"one of {sources}", code="bad_config"
+            )
+        return self
+
+    @property
+    def pose_kind(self) -> str:
+        """The source without its file: `clip`, ..., `video`, `track`."""
+        return self.pose.partition(":")[0]
+
+    @property
+    def pose_file(self) -> str:
+        """The file of `video:FILE` and `track:FILE`, else empty."""
+        return self.pose.partition(":")[2]
 
 
 @dataclass(frozen=True)
@@ -223,6 +289,9 @@ class EvaluateConfig(Config):
 
     crf: int = option(18, "H.264 quality of the two videos", minimum=0, maximum=40)
     max_frames: int | None = option(None, "evaluate only the first N held-out frames; none: all", minimum=25)
+    free_seconds: float = option(
+        10.0, "length of the video with generated head motion, 0: none", minimum=0.0, maximum=600.0
+    )
     seed: int = option(0, "seed of everything random", minimum=0)
 
 

@@ -60,7 +60,9 @@ def _demo(arguments: Arguments) -> int:
         progress=progress,
     )
     _say("5/5 evaluating on the held-out frames")
-    evaluation = api.evaluate(IDENTITY, identities_dir=identities, config=EvaluateConfig(), progress=progress)
+    evaluation = api.evaluate(
+        IDENTITY, identities_dir=identities, config=EvaluateConfig(free_seconds=3.0), progress=progress
+    )
     print(evaluation.table)
     print(f"\ndone in {(time.monotonic() - start) / 60:.1f} min; look at")
     print(f"  {result.path}    the person saying new words")

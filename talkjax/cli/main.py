@@ -15,6 +15,7 @@ from types import FrameType
 from talkjax import __version__
 from talkjax.cli.command import HELP_FLAGS, Command
 from talkjax.cli.demo import DEMO
+from talkjax.cli.motion import MOTION_GENERATE, MOTION_PLOT
 from talkjax.cli.store import ASSETS_FETCH, ASSETS_LIST, IDENTITY_DELETE, IDENTITY_LIST, IDENTITY_SHOW
 from talkjax.cli.verbs import DOCTOR, EVALUATE, FINETUNE, GENERATE, PREPARE
 from talkjax.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, InputError, ResumableStop, TalkjaxError
@@ -27,6 +28,8 @@ COMMANDS: dict[str, Command] = {
         FINETUNE,
         GENERATE,
         EVALUATE,
+        MOTION_GENERATE,
+        MOTION_PLOT,
         IDENTITY_LIST,
         IDENTITY_SHOW,
         IDENTITY_DELETE,

@@ -18,6 +18,7 @@ from talkjax.face import mesh468
 
 __all__ = [
     "PictureMeter",
+    "eye_figures",
     "fit_figures",
     "head_motion_figures",
     "motion_figures",
@@ -84,9 +85,11 @@ def pose_noise_figures(euler: np.ndarray) -> dict[str, Any]:
 def _compare_poses(generated: Sequence[np.ndarray], reference: np.ndarray) -> dict[str, Any]:
     similarity = [motion.histogram_similarity(euler, reference)[0] for euler in generated]
     ratios = np.mean([motion.std_ratios(euler, reference) for euler in generated], axis=0)
+    speeds = np.mean([motion.speed_ratios(euler, reference) for euler in generated], axis=0)
     return {
         "hs": float(np.mean(similarity)),
         "std_ratio": dict(zip(motion.AXES, ratios, strict=True)),
+        "speed_ratio": dict(zip(motion.AXES, speeds, strict=True)),
         "spectrum_db": float(np.mean([motion.spectrum_distance(euler, reference) for euler in generated])),
     }
 
@@ -96,16 +99,41 @@ def head_motion_figures(
 ) -> dict[str, Any]:
     """Generated head motion, one `[t 3]` radians per seed, against the training and the held-out motion.
 
-    `heldout_by_training` is what the training motion itself scores against the held-out one: the ceiling.
+    `heldout_by_training` is what the training motion itself scores against the held-out one: the ceiling;
+    `heldout_share` the generated motion's similarity over that. `seed_correlation`, `loop_peak` and
+    `jump_ratio` are the worst of all motions.
     """
     figures: dict[str, Any] = {
         "seeds": len(generated),
+        "seed_correlation": motion.seed_correlation(generated),
+        "loop_peak": max(motion.loop_peak(euler) for euler in generated),
+        "jump_ratio": max(motion.jump_ratio(euler, training) for euler in generated),
         "against_training": _compare_poses(generated, training),
     }
     if heldout is not None and len(heldout):
         figures["against_heldout"] = _compare_poses(generated, heldout)
         figures["heldout_by_training"] = _compare_poses([training], heldout)
+        own = figures["heldout_by_training"]["hs"]
+        figures["heldout_share"] = figures["against_heldout"]["hs"] / own if own > 0 else float("nan")
     return plain(figures)
+
+
+def eye_figures(generated: Sequence[np.ndarray], training: np.ndarray, fps: float = 25.0) -> dict[str, Any]:
+    """Blinks of generated lids against the training frames', each as landmarks `[t 478 2+]`.
+
+    Rates and durations of the generated ones are means over the motions.
+    """
+    rate = float(np.mean([motion.blink_rate(lids, fps) for lids in generated]))
+    length = mean_of_measured(np.array([motion.blink_duration(lids, fps) for lids in generated]))
+    real = (motion.blink_rate(training, fps), motion.blink_duration(training, fps))
+    return plain(
+        {
+            "blinks_per_minute": {"real": real[0], "out": rate},
+            "blink_seconds": {"real": real[1], "out": length},
+            "rate_ratio": rate / real[0] if real[0] > 0 else float("nan"),
+            "duration_ratio": length / real[1],
+        }
+    )
 
 
 def silence_figures(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
+from scipy.ndimage import percentile_filter
 from scipy.signal import savgol_filter, welch
 
 from talkjax.evaluate.speech import eye_distance, lip_speed
@@ -13,11 +17,15 @@ HISTOGRAM_BINS = 20
 MOTION_BAND = (0.2, 5.0)
 """Hz: slower is drift of posture that a minute cannot measure, faster is tracker noise, not a head."""
 
-BLINK_LEVEL = 0.6
-"""An eye counts as closed below this share of its own usual opening."""
+CLOSING_LEVEL, CLOSED_LEVEL = 0.7, 0.5
+"""A blink lasts while an eye is open less than the first share of its usual opening around then, and has to
+get below the second: lids that follow a look down do not."""
 
-LONGEST_BLINK_S = 0.5
-"""A longer closure is a look down or a closed eye, not a blink."""
+LONGEST_BLINK_S = 0.4
+"""A longer closure is a look down or a rest of the eyes, not a blink."""
+
+USUAL_WINDOW_S = 3.0
+"""The usual opening is the upper quartile over so long: it changes as the head nods and the gaze falls."""
 
 
 def second_difference(landmarks: np.ndarray) -> float:
@@ -77,6 +85,50 @@ def spectrum_distance(euler_a: np.ndarray, euler_b: np.ndarray, fps: float = 25.
     return float(np.sqrt(np.mean((spectra[0][band] - spectra[1][band]) ** 2)))
 
 
+def seed_correlation(motions: Sequence[np.ndarray]) -> float:
+    """Largest absolute Pearson correlation of the same angle between any two motions `[t 3]`; nan for one.
+
+    Of unequal lengths, the common beginning counts.
+    """
+    worst = [
+        abs(float(np.corrcoef(a[: len(b)], b[: len(a)])[0, 1]))
+        for first, second in combinations(motions, 2)
+        for a, b in zip(np.asarray(first).T, np.asarray(second).T, strict=True)
+        if a.std() > 1e-9 and b.std() > 1e-9
+    ]
+    return max(worst, default=float("nan"))
+
+
+def loop_peak(euler: np.ndarray, fps: float = 25.0, shortest: float = 4.0) -> float:
+    """Highest autocorrelation of the three angles together at lags from `shortest` seconds to half the
+    length: 1 for a loop, around 0.3 to 0.5 for a minute that never repeats. nan when too short."""
+    centered = np.asarray(euler, np.float64) - np.mean(euler, axis=0)
+    centered = centered / np.maximum(centered.std(axis=0), 1e-9)
+    lags = range(round(shortest * fps), len(centered) // 2 + 1)
+    peaks = [float((centered[lag:] * centered[:-lag]).mean()) for lag in lags]
+    return max(peaks, default=float("nan"))
+
+
+def jump_ratio(euler: np.ndarray, reference: np.ndarray) -> float:
+    """Largest frame-to-frame change of any angle over the 99.9th percentile of the reference's changes."""
+    usual = np.percentile(np.abs(np.diff(np.asarray(reference, np.float64), axis=0)), 99.9, axis=0)
+    return float((np.abs(np.diff(euler, axis=0)).max(axis=0) / np.maximum(usual, 1e-9)).max())
+
+
+def speed_ratios(euler_out: np.ndarray, euler_real: np.ndarray) -> np.ndarray:
+    """Root mean square of the output's angular speeds over the reference's `[3]`."""
+    speeds = [
+        np.sqrt(np.square(np.diff(np.asarray(e, np.float64), axis=0)).mean(0))
+        for e in (euler_out, euler_real)
+    ]
+    return np.where(speeds[1] > 1e-9, speeds[0] / np.maximum(speeds[1], 1e-9), np.nan)
+
+
+def axis_correlation_distance(euler_out: np.ndarray, euler_real: np.ndarray) -> float:
+    """Largest difference of the correlations between angles."""
+    return float(np.abs(np.corrcoef(np.asarray(euler_out).T) - np.corrcoef(np.asarray(euler_real).T)).max())
+
+
 def pose_noise(euler: np.ndarray) -> np.ndarray:
     """High-pass noise of pitch, yaw, roll `[3]` in degrees: std of x - savgol(x, 7 frames, order 2).
 
@@ -98,15 +150,32 @@ def eye_opening(landmarks: np.ndarray) -> np.ndarray:
 
 
 def blinks(landmarks: np.ndarray, fps: float = 25.0) -> list[tuple[int, int]]:
-    """(first, one past last) frame of each blink: at most half a second below 0.6 of the usual opening."""
+    """(first, one past last) frame of each blink: a closure of at most 0.4 s, see `CLOSED_LEVEL`.
+
+    A missing frame (nan) counts as open.
+    """
     opening = eye_opening(landmarks)
     if not np.isfinite(opening).any():
         return []
-    # the upper quartile is "open" even for someone who looks down half of the time
-    closed = opening < BLINK_LEVEL * np.nanpercentile(opening, 75)
-    edges = np.diff(np.concatenate([[0], closed.astype(np.int8), [0]]))
+    known = np.where(np.isfinite(opening), opening, np.nanmedian(opening))
+    usual = percentile_filter(known, 75, size=round(USUAL_WINDOW_S * fps), mode="nearest")
+    # nobody's eyes are usually shut: a long rest of the eyes must not become the measure
+    usual = np.maximum(usual, 0.6 * np.percentile(known, 75))
+    share = np.where(np.isfinite(opening), opening, np.inf) / np.maximum(usual, 1e-9)
+    closing = share < CLOSING_LEVEL
+    edges = np.diff(np.concatenate([[0], closing.astype(np.int8), [0]]))
     runs = zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True)
-    return [(int(start), int(end)) for start, end in runs if end - start <= LONGEST_BLINK_S * fps]
+    return [
+        (int(start), int(end))
+        for start, end in runs
+        if end - start <= LONGEST_BLINK_S * fps and share[start:end].min() < CLOSED_LEVEL
+    ]
+
+
+def blink_duration(landmarks: np.ndarray, fps: float = 25.0) -> float:
+    """Mean length of the blinks in seconds; nan without any."""
+    found = blinks(landmarks, fps)
+    return float(np.mean([end - start for start, end in found])) / fps if found else float("nan")
 
 
 def blink_rate(landmarks: np.ndarray, fps: float = 25.0) -> float:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from talkjax.evaluate.motion import AXES
 from talkjax.evaluate.speech import MAX_LAG, lag_curve
+from talkjax.infer.motion_track import MotionTrack
 
 INK, MUTED, GRID = "#1d2430", "#6b7480", "#e6e8ec"
 REAL, RESULT, THIRD = "#1d2430", "#d1495b", "#2a7f9e"
@@ -78,6 +79,26 @@ def plot_pose(poses: Mapping[str, np.ndarray], fps: float = 25.0, first_frame: i
             ax.plot(seconds, angle, color=color, linewidth=1.1, label=label)
     for ax, name in zip(axes, AXES, strict=True):
         ax.set_ylabel(f"{name}, degrees")
+        ax.margins(x=0)
+    axes[-1].set_xlabel("seconds")
+    _legend(axes[0])
+    return _png(figure)
+
+
+def plot_track(tracks: Mapping[str, MotionTrack], fps: float = 25.0) -> bytes:
+    """Angles, lids and gaze of named motion tracks over time; what a track does not say is left out."""
+    figure, axes = _axes(5, 6.6)
+    for color, (label, track) in zip(COLORS, tracks.items(), strict=False):
+        seconds = np.arange(len(track)) / fps
+        for ax, angle in zip(axes, np.rad2deg(track.euler).T, strict=False):
+            ax.plot(seconds, angle, color=color, linewidth=1.1, label=label)
+        if track.lid is not None:
+            axes[3].plot(seconds, track.lid, color=color, linewidth=1.0)
+        if track.gaze is not None:
+            axes[4].plot(seconds, track.gaze[:, 0], color=color, linewidth=1.0)
+            axes[4].plot(seconds, track.gaze[:, 1], color=color, linewidth=0.8, linestyle=":")
+    for ax, name in zip(axes, (*(f"{a}, degrees" for a in AXES), "lid", "gaze x, y (dots)"), strict=True):
+        ax.set_ylabel(name)
         ax.margins(x=0)
     axes[-1].set_xlabel("seconds")
     _legend(axes[0])

@@ -153,6 +153,9 @@ def report_html(
         sections.append(f"<h2>Figures</h2>{_drive_sections(metrics['drives'])}")
     if metrics.get("head_motion"):
         sections.append(f"<h3>Head motion</h3>{head_motion_table(metrics['head_motion'])}")
+    if metrics.get("eyes"):
+        table = number_table(("Generated lids and training", "Value"), flat_rows(metrics["eyes"]))
+        sections.append(f"<h3>Eyes</h3>{table}")
     if metrics.get("silence"):
         table = number_table(("Lip speed over that in speech", "Ratio"), flat_rows(metrics["silence"]))
         sections.append(f"<h3>Silence</h3>{table}")

@@ -148,6 +148,17 @@ def head_motion_table(figures: Mapping[str, Any]) -> str:
         part = figures.get(key)
         if part:
             cells = [part["hs"], *(part["std_ratio"][axis] for axis in AXES), part["spectrum_db"]]
+            cells += [part["speed_ratio"][axis] for axis in AXES]
             rows.append((label, [format_value(value, 2) for value in cells]))
     head = ("Head motion", "Similarity", *(f"{axis} std" for axis in AXES), "Spectrum dB")
-    return number_table(head, rows) + f'<p class="note">Mean of {figures.get("seeds", "–")} seeds.</p>'
+    head += tuple(f"{axis} speed" for axis in AXES)
+    worst = ", ".join(
+        f"{label} {format_value(figures.get(key), 2)}"
+        for label, key in (
+            ("correlation of two seeds", "seed_correlation"),
+            ("autocorrelation beyond 4 s", "loop_peak"),
+            ("step over the training's 99.9th percentile", "jump_ratio"),
+        )
+    )
+    note = f"Mean of {figures.get('seeds', '–')} seeds of a minute each; largest {worst}."
+    return number_table(head, rows) + f'<p class="note">{note}</p>'

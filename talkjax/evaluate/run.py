@@ -18,15 +18,17 @@ from talkjax import __version__
 from talkjax.config import FPS, EvaluateConfig
 from talkjax.errors import InputError
 from talkjax.evaluate import figures, plots, report, targets
+from talkjax.evaluate.head_motion import free_config, motion_report
 from talkjax.evaluate.meter import PictureMeter
 from talkjax.evaluate.speech import lip_opening
 from talkjax.evaluate.strip import strip_image
-from talkjax.infer.generate import SAMPLE_RATE, speech_to_face, synthetic_tags
+from talkjax.infer.generate import SAMPLE_RATE, plan_video, speech_to_face, synthetic_tags
 from talkjax.infer.layers import Motion
 from talkjax.infer.motion import blind_motion
 from talkjax.infer.person import Person, Segment, first_frames, load_segment
 from talkjax.infer.personal import open_person
 from talkjax.infer.personal_mapping import load_mapping
+from talkjax.infer.personal_motion import load_motion
 from talkjax.infer.personal_refiner import Refiner, load_refiner
 from talkjax.infer.synthesis import pictures
 from talkjax.infer.training_data import own_motion
@@ -94,8 +96,12 @@ def run(identity: Identity, config: EvaluateConfig, progress: Progress = SILENT)
         if strip is not None:
             strips.append(("Twenty held-out frames: real, bare render, result", strip))
         curves[f"Lip opening, drive {name}"] = curve
-    write_json(folder / "metrics.json", metrics)
     videos = {f"Drive {name}, with the clip's own sound": _video(job, name) for name in metrics["drives"]}
+    if identity.has_stage("motion") and len(job.heldout.wav()):
+        curves["Head motion: real, and three seeds"] = _head_motion(job, metrics)
+        if config.free_seconds > 0:
+            videos["Drive free: everything generated from the held-out sound"] = _free(job)
+    write_json(folder / "metrics.json", metrics)
     page = report.write_report(folder, metrics, strips, videos, curves)
     rows = targets.check(metrics)
     return EvaluateResult(folder=folder, report=page, metrics=metrics, table=_table(rows))
@@ -116,6 +122,36 @@ def _drives(job: _Job) -> Iterator[tuple[str, Motion]]:
         mapping = load_mapping(job.identity.require_stage("mapping", verb="finetune"))
         exp, _ = speech_to_face(job.person, mapping, wav, len(job.heldout))
         yield "audio", blind_motion(job.person, exp, job.heldout, job.config.seed)
+
+
+def _head_motion(job: _Job, metrics: dict[str, Any]) -> bytes:
+    """Adds the figures of generated head and eye motion to `metrics`; returns the plot."""
+    draw, _ = load_motion(job.identity.require_stage("motion", verb="finetune"), job.person)
+    training = first_frames(job.person.train, job.identity.record.train_frames).euler
+    made = motion_report(job.person, draw, job.heldout.wav(), training, job.heldout.euler)
+    metrics["head_motion"], metrics["eyes"] = made.head, made.eyes
+    return made.plot
+
+
+def _free(job: _Job) -> Path:
+    """Drive `free` of protocol.md: the first seconds of the held-out sound, everything else generated."""
+    n = min(round(job.config.free_seconds * FPS), len(job.heldout))
+    wav = job.heldout.wav()[: n * int(SAMPLE_RATE / FPS)]
+    mapping = load_mapping(job.identity.require_stage("mapping", verb="finetune"))
+    exp, _ = speech_to_face(job.person, mapping, wav, n)
+    motion = plan_video(job.identity, job.person, exp, wav, free_config(job.config.seed)).motion
+    video = job.folder / "free.mp4"
+    tags = synthetic_tags(job.identity, job.heldout.folders[0] / "audio.npy")
+    size = (job.person.width, job.person.height)
+    options: dict[str, Any] = {"audio": (wav, SAMPLE_RATE), "crf": job.config.crf, "metadata": tags}
+    with (
+        VideoWriter(video, *size, overwrite=True, **options) as writer,
+        job.progress("drive free", n) as ticker,
+    ):
+        for picture in pictures(job.person, job.refiner, motion, job.person.train):
+            writer.write(picture.result)
+            ticker.update(1)
+    return video
 
 
 def _measure(job: _Job, name: str, motion: Motion) -> tuple[dict[str, Any], Path | None, bytes]:

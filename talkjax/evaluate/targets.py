@@ -9,7 +9,7 @@ Layout of the metrics (all parts optional; what is missing is shown as not measu
     drives    {tracked | tracked_matched | audio | free:
                  {picture: PictureMeter.result(), speech: speech_figures(...), motion: motion_figures(...),
                   flicker: FlickerMeter.result()}}
-    head_motion, silence                               figures.head_motion_figures, silence_figures
+    head_motion, eyes, silence                         figures.head_motion_figures, eye_figures, ...
     times     {prepare: {seconds, gib}, finetune: {seconds, gib}, generate: {fps, gib}, demo: {seconds}}
 """
 
@@ -54,6 +54,7 @@ class Row(NamedTuple):
 
 
 _TRACKED, _AUDIO = "drives.tracked.picture", "drives.audio.speech.opening"
+_HEAD = "head_motion.against_training"
 
 TARGETS: tuple[Target, ...] = (
     Target("Frames without a tracked face", "tracking.missed", 0, 0),
@@ -79,6 +80,17 @@ TARGETS: tuple[Target, ...] = (
     Target("Lip opening by sound, best lag", f"{_AUDIO}.lag", -2, 2, "frames"),
     Target("Jitter, ratio to real, drive tracked", "drives.tracked.motion.jitter", 0.5, 1.2),
     Target("Jitter, ratio to real, drive audio", "drives.audio.motion.jitter", 0.5, 1.2),
+    Target("Head motion, similarity to training", f"{_HEAD}.hs", low=0.8),
+    *(
+        Target(f"Head motion, {axis} std, ratio to training", f"{_HEAD}.std_ratio.{axis}", 0.7, 1.3)
+        for axis in ("pitch", "yaw", "roll")
+    ),
+    Target("… similarity to held-out, share of training's own", "head_motion.heldout_share", low=0.9),
+    Target("Five seeds, largest correlation", "head_motion.seed_correlation", high=0.5),
+    Target("… repeats, largest autocorrelation", "head_motion.loop_peak", high=0.6),
+    Target("… largest step, ratio to training's 99.9 %", "head_motion.jump_ratio", high=1.2),
+    Target("Blinks per minute, ratio to training", "eyes.rate_ratio", 0.7, 1.3),
+    Target("Length of blinks, ratio to training", "eyes.duration_ratio", 0.7, 1.3),
     Target("Prepare", "times.prepare.seconds", high=180, unit="s"),
     Target("Finetune", "times.finetune.seconds", high=900, unit="s"),
     Target("Generate, 1280 x 720", "times.generate.fps", low=4, unit="frames/s"),

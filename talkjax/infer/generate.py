@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,14 +15,21 @@ from talkjax import __version__
 from talkjax.audio.activity import speech_activity
 from talkjax.config import FPS, GenerateConfig
 from talkjax.errors import InputError
-from talkjax.infer.motion import match_frames, ping_pong, rest_expression, rest_in_silence, speaking_motion
+from talkjax.infer.head_style import fit_head_style
+from talkjax.infer.motion import rest_expression, rest_in_silence
+from talkjax.infer.motion_files import head_of_video, read_track, write_track
+from talkjax.infer.motion_plan import Plan, plan_motion
+from talkjax.infer.motion_track import MotionTrack
 from talkjax.infer.person import Person
 from talkjax.infer.personal import open_person
 from talkjax.infer.personal_mapping import Mapping, load_mapping
+from talkjax.infer.personal_motion import load_motion
 from talkjax.infer.personal_refiner import load_refiner
+from talkjax.infer.pose_edits import parse_freeze
+from talkjax.infer.pose_sources import played_track, retarget
 from talkjax.infer.synthesis import pictures
-from talkjax.media.reader import file_sha256, read_audio
-from talkjax.media.writer import VideoWriter
+from talkjax.media.reader import file_sha256, probe, read_audio
+from talkjax.media.writer import VideoWriter, check_output
 from talkjax.progress import SILENT, Progress
 from talkjax.results import GenerateResult
 from talkjax.track.durable import write_json
@@ -49,6 +57,8 @@ def run(
         seconds[name] = round(now - start, 3)
         start = now
 
+    check_motion(config)
+    track_file = motion_output(config, out)
     mapping = load_mapping(identity.require_stage("mapping", verb="finetune"))
     refiner = load_refiner(identity.require_stage("refiner", verb="finetune"))
     if config.preset not in ("auto", refiner.preset):
@@ -64,10 +74,14 @@ def run(
     if config.preview:
         wav, sound = wav[: int(PREVIEW_SECONDS * SAMPLE_RATE)], sound[: int(PREVIEW_SECONDS * OUTPUT_RATE)]
     n_frames = max(round(len(wav) / SAMPLE_RATE * FPS), 1)
-    exp, pose = speech_to_face(person, mapping, wav, n_frames)
-    source = choose_source(person, pose, n_frames, config)
-    motion = speaking_motion(person, exp, source)
-    lap("speech to motion")
+    exp, _ = speech_to_face(person, mapping, wav, n_frames)
+    lap("speech to face")
+    plan = plan_video(identity, person, exp, wav, config, progress)
+    motion = plan.motion
+    if track_file is not None:
+        write_track(track_file, plan.track)
+        identity.add_output(track_file)
+    lap("motion")
     tags = synthetic_tags(identity, audio)
     compare = out.with_name(f"{out.stem}_compare.mp4") if config.compare else None
     with ExitStack() as stack:
@@ -93,7 +107,7 @@ def run(
         "output": {"file": out.name, "sha256": file_sha256(out), "frames": n_frames, "fps": FPS},
         "identity_source": identity.record.source,
         "consent_record": identity.record.consent,
-        "models": {name: identity.stage_files(name) for name in ("track", "mapping", "refiner")},
+        "models": {name: identity.stage_files(name) for name in ("track", "mapping", "motion", "refiner")},
         "settings": config.to_json(),
         "seconds": seconds,
     }
@@ -101,6 +115,25 @@ def run(
     if compare is not None:
         identity.add_output(compare)
     return GenerateResult(path=out, sidecar=sidecar, seconds=seconds, frames=n_frames)
+
+
+def motion_of(
+    identity: Identity, audio: Path, config: GenerateConfig, progress: Progress = SILENT
+) -> MotionTrack:
+    """The motion of `run` with the same settings, without pictures.
+
+    Raises:
+      InputError: as `run`.
+    """
+    check_motion(config)
+    mapping = load_mapping(identity.require_stage("mapping", verb="finetune"))
+    refiner = load_refiner(identity.require_stage("refiner", verb="finetune"))
+    person = open_person(identity, all_frames=refiner.all_frames)
+    wav = read_audio(audio, SAMPLE_RATE)
+    if config.preview:
+        wav = wav[: int(PREVIEW_SECONDS * SAMPLE_RATE)]
+    exp, _ = speech_to_face(person, mapping, wav, max(round(len(wav) / SAMPLE_RATE * FPS), 1))
+    return plan_video(identity, person, exp, wav, config, progress).track
 
 
 def speech_to_face(
@@ -112,19 +145,58 @@ def speech_to_face(
     return rest_in_silence(exp, active, rest_expression(person)), pose
 
 
-def choose_source(person: Person, pose: np.ndarray, n_frames: int, config: GenerateConfig) -> np.ndarray:
-    """Training frame behind each output frame: replayed, or matched to the predicted head motion."""
-    clip = person.train.euler
-    start = int(np.random.default_rng(config.seed).integers(0, len(clip))) if config.seed else 0
-    if config.pose == "generated":
-        wanted = pose[:, :3]
-    else:
-        played = ping_pong(n_frames, len(clip), start)
-        if config.pose_gain == 1.0:
-            return played
-        wanted = clip[played]
-    mean = clip.mean(0)
-    return match_frames(mean + config.pose_gain * (wanted - mean), clip)
+def check_motion(config: GenerateConfig) -> None:
+    """Refuses a bad `freeze`, track or video before any work; see `parse_freeze`, `read_track`, `probe`."""
+    parse_freeze(config.freeze)
+    if config.pose_kind == "track":
+        read_track(Path(config.pose_file))
+    elif config.pose_kind == "video":
+        probe(Path(config.pose_file))
+
+
+def motion_output(config: GenerateConfig, out: Path) -> Path | None:
+    """The track file to write, if asked for.
+
+    Raises:
+      InputError: not a .csv, the video's own path, existing without `overwrite`, or not writable.
+    """
+    if config.motion_out is None:
+        return None
+    path = Path(config.motion_out)
+    if path.absolute() == out.absolute():
+        raise InputError(f"--motion_out={path} is the video's path", code="bad_output")
+    with contextlib.suppress(OSError):  # if this fails, the check below says why
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return Path(check_output(path, overwrite=config.overwrite, suffixes=(".csv",)))
+
+
+def plan_video(
+    identity: Identity,
+    person: Person,
+    mouth_exp: np.ndarray,
+    wav: np.ndarray,
+    config: GenerateConfig,
+    progress: Progress = SILENT,
+) -> Plan:
+    """The whole motion of a video whose mouth is `mouth_exp` `[t e]`, from the settings.
+
+    Raises:
+      InputError: the pose source's file, or the stage that it needs, is missing or damaged.
+    """
+    kind, n_frames, train = config.pose_kind, len(mouth_exp), person.train
+    style, _ = fit_head_style(train.euler, train.translation, train.valid)
+    wanted, body = None, None
+    needed = kind in ("generated", "matched", "delta")
+    if needed or identity.has_stage("motion"):
+        draw, body = load_motion(identity.require_stage("motion", verb="finetune"), person)
+    if needed:
+        wanted = draw(wav, n_frames, config.seed)
+    elif kind == "track":
+        wanted = played_track(style, read_track(Path(config.pose_file)), n_frames)
+    elif kind == "video":
+        euler, translation = head_of_video(Path(config.pose_file), n_frames, progress)
+        wanted = MotionTrack(*retarget(style, euler, translation, n_frames))
+    return plan_motion(person, mouth_exp, style, wanted, config, body)
 
 
 def synthetic_tags(identity: Identity, audio: Path) -> dict[str, str]:

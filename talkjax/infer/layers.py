@@ -19,7 +19,7 @@ from talkjax.face.render import render_layers
 from talkjax.infer import compose
 from talkjax.infer.person import Person, describe
 from talkjax.infer.retrieval import ZoneFeatures, distances, nearest, smooth_choice
-from talkjax.track.crop import CropTrack
+from talkjax.track.crop import CropTrack, paste_back
 from talkjax.track.texture import ALBEDO_SCALE
 from talkjax.types import SKIN, Camera, Pose
 
@@ -44,6 +44,7 @@ class Motion:
     """What the face does: one row per output frame.
 
     exp `[t e]`, euler and translation `[t 3]`, sh `[t 3 9]`, gaze `[t 2]`, source `[t]` background frame.
+    Around a cut of the background, `share` `[t]` of frame `other` `[t]` is blended in; None: no cuts.
     """
 
     exp: np.ndarray
@@ -52,6 +53,8 @@ class Motion:
     sh: np.ndarray
     gaze: np.ndarray
     source: np.ndarray
+    other: np.ndarray | None = None
+    share: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.exp)
@@ -91,6 +94,15 @@ class Borrowing(NamedTuple):
     weights: list[np.ndarray]
 
 
+class _Shown(NamedTuple):
+    """Background frames `[t]`, where their faces are in the output frames' crops `[t v 2]`, and where these
+    faces would be at the output's head pose."""
+
+    frames: np.ndarray
+    seen_px: np.ndarray
+    turned_px: np.ndarray
+
+
 def choose_frames(
     features: ZoneFeatures, bank: ZoneFeatures, own_index: np.ndarray | None = None
 ) -> Borrowing:
@@ -123,16 +135,46 @@ class FrameLayers:
         features = describe(person.model, motion.exp, motion.euler, motion.translation, motion.gaze)
         self.borrowing = choose_frames(features, person.features, own_index)
         self._new_px = person.verts_px(motion.exp, motion.pose, self.cameras)
-        k = motion.source
-        shown = Pose(euler=jnp.asarray(source.euler[k]), translation=jnp.asarray(source.translation[k]))
-        self._old_px = person.verts_px(source.exp[k], shown, self.cameras)
+        self._shown = self._shown_px(motion.source)
+        self._other = None if motion.other is None else self._shown_px(motion.other)
         self._zone_index = [np.flatnonzero(z > 0) for z in person.zones]
+
+    def _shown_px(self, frames: np.ndarray) -> _Shown:
+        source, motion = self.source, self.motion
+        euler, translation = source.euler[frames], source.translation[frames]
+        pose = Pose(euler=jnp.asarray(euler), translation=jnp.asarray(translation))
+        seen = self.person.verts_px(source.exp[frames], pose, self.cameras)
+        if np.array_equal(euler, motion.euler) and np.array_equal(translation, motion.translation):
+            return _Shown(frames, seen, seen)
+        return _Shown(frames, seen, self.person.verts_px(source.exp[frames], motion.pose, self.cameras))
+
+    def _background(self, k: int, shown: _Shown) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Whole frame with the head at its new pose, its crop, and the crop warped to the new outline."""
+        side = float(self.crops.side[k])
+        scale, corner = side / self.person.crop_size, self.crops.center[k] - side / 2
+        seen = self.source.frame(int(shown.frames[k]))
+        full, moved_px = compose.move_head(
+            seen, shown.turned_px[k] * scale + corner, shown.seen_px[k] * scale + corner
+        )
+        crop = self.person.cut(full, self.crops, k)
+        return full, crop, compose.warp_background(crop, self._new_px[k], (moved_px - corner) / scale)
+
+    def _met(self, k: int, shown: _Shown) -> np.ndarray:
+        """Whole frame with the warped crop put back."""
+        full, crop, warped = self._background(k, shown)
+        if warped is crop:
+            return full
+        alpha = compose.crop_alpha(crop.shape[0])
+        return paste_back(full, warped, alpha, self.crops.center[k], float(self.crops.side[k]))
 
     def host_part(self, k: int) -> HostPart:
         """What a thread can do ahead of time: read and warp the background, mix the borrowed textures."""
-        full = self.source.frame(int(self.motion.source[k]))
-        crop = self.person.cut(full, self.crops, k)
-        warped = compose.warp_background(crop, self._new_px[k], self._old_px[k])
+        share = 0.0 if self.motion.share is None else float(self.motion.share[k])
+        if share > 0 and self._other is not None:
+            full = compose.morph(self._met(k, self._shown), self._met(k, self._other), share)
+            crop = warped = self.person.cut(full, self.crops, k)
+        else:
+            full, crop, warped = self._background(k, self._shown)
         texture = np.concatenate([self.person.bank.mean, *self._borrowed(k)], axis=-1)
         return HostPart(full, crop, warped, self.person.texels.image(texture))
 

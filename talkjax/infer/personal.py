@@ -1,4 +1,4 @@
-"""`talkjax finetune`: the mapping and the refiner of one person, as resumable cached stages."""
+"""`talkjax finetune`: mapping, head motion and refiner of one person, as resumable cached stages."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from pathlib import Path
 import jax
 
 from talkjax.config import FinetuneConfig
+from talkjax.data.motion_weights import motion_weights_path
 from talkjax.infer.person import Person, load_person
 from talkjax.infer.personal_mapping import fit_mapping, require_sound
+from talkjax.infer.personal_motion import fit_motion
 from talkjax.infer.personal_refiner import fit_refiner
 from talkjax.progress import SILENT, Progress
+from talkjax.track.durable import file_sha256
 from talkjax.track.identity import Identity
 from talkjax.track.prepare import all_frames_texture_stage
 
-VERSIONS = {"mapping": 1, "refiner": 1}
+VERSIONS = {"mapping": 1, "refiner": 1, "motion": 2}
 PREPARED = ("clip", "track", "texture")
 HELD_OUT = ("heldout", "heldout_track")
 
@@ -35,7 +38,7 @@ def open_person(identity: Identity, *, all_frames: bool = False) -> Person:
 
 
 def finetune(identity: Identity, config: FinetuneConfig, progress: Progress = SILENT) -> dict[str, Path]:
-    """Fits both networks; returns stage name -> folder.
+    """Fits all networks; returns stage name -> folder.
 
     Raises:
       InputError: not prepared, or the clip is silent. DivergedError. ResumableStop.
@@ -60,6 +63,13 @@ def finetune(identity: Identity, config: FinetuneConfig, progress: Progress = SI
         version=VERSIONS["mapping"],
         build=lambda folder: fit_mapping(person, wav, mapping_config, folder, progress),
         resumable=True,
+    )
+    folders["motion"] = identity.run_stage(
+        "motion",
+        inputs={**inputs, "general": file_sha256(motion_weights_path())},
+        config=config.motion(),
+        version=VERSIONS["motion"],
+        build=lambda folder: fit_motion(person, wav, config.motion(), folder, progress),
     )
     folders["refiner"] = identity.run_stage(
         "refiner",

@@ -10,11 +10,10 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from talkjax.raster.scene import Scene
-from talkjax.raster.snap import GUARD, HALF_PIXEL, SUBPIXEL_BITS, min3
-from talkjax.raster.windows import Plane
+from talkjax.raster.snap import GUARD, HALF_PIXEL, INVALID
 
 _MAX_CORNERS = 8
 """A triangle cut by five planes."""
@@ -24,11 +23,8 @@ _WIDER = 1.0 + 2.0**-16
 """Vertices that the snapping calls inside of the guard band must never be cut."""
 
 
-def cut(
-    scene: Scene, triangles: Int[Array, "n"], piece: Int[Array, "n"]
-) -> tuple[list[Int[Array, "n"]], Plane, Bool[Array, "n"]]:
-    """Piece number `piece` of each triangle: corners x, x, x, y, y, y, depth plane, and whether it is there
-    and faces the camera.
+def cut(scene: Scene, triangles: Int[Array, "n"], piece: Int[Array, "n"]) -> Int[Array, "3 n 4"]:
+    """Piece number `piece` of each triangle as snapped vertex rows; INVALID where there is no such piece.
 
     Call it inside of `depth_key.x64`.
     """
@@ -37,25 +33,21 @@ def cut(
     points = scene.verts_clip.at[verts].get(mode="promise_in_bounds").astype(jnp.float64)
     polygon, origin, count = _polygon(points.transpose(1, 0, 2), _planes(scene.height, scene.width))
 
-    w = jnp.where(polygon[..., 3] > 0, polygon[..., 3], 1.0)
-    snapped = []
-    for axis, size, sign in ((0, scene.width, 1.0), (1, scene.height, -1.0)):
-        value = jnp.rint(sign * polygon[..., axis] / w * (HALF_PIXEL * size)).astype(jnp.int32)
-        value += HALF_PIXEL * size
-        # a corner that was not cut keeps its snapped position: the neighbors have the same
-        for i in range(3):
-            keeps = (origin == i) & (own[i, :, 3] == 0)[:, None]
-            value = jnp.where(keeps, own[i, :, axis, None], value)
-        snapped.append(value)
-    slot = jnp.arange(_MAX_CORNERS, dtype=jnp.int32)
-    corners = [
-        jnp.sum(jnp.where(slot == place[:, None], value, 0), axis=1, dtype=jnp.int32)
-        for value in snapped
-        for place in (piece * 0, piece + 1, piece + 2)
-    ]
-    plane, facing = _depth_plane(points, corners, scene)
-    seen = (facing < 0) if scene.cull else (facing != 0)
-    return corners, plane, seen & (piece + 2 < count)
+    ndc = polygon[..., :3] / jnp.where(polygon[..., 3:] > 0, polygon[..., 3:], 1.0)
+    half = np.array([HALF_PIXEL * scene.width, -HALF_PIXEL * scene.height])
+    place = jnp.rint(ndc[..., :2] * half).astype(jnp.int32) + np.abs(half).astype(np.int32)
+    # a corner that was not cut keeps its snapped position: the neighbors have the same
+    for i in range(3):
+        keeps = (origin == i) & (own[i, :, 3] == 0)[:, None]
+        place = jnp.where(keeps[..., None], own[i, :, None, :2], place)
+    z = lax.bitcast_convert_type(ndc[..., 2].astype(jnp.float32), jnp.int32)
+    corner = jnp.stack([piece * 0, piece + 1, piece + 2])
+    chosen = (jnp.arange(_MAX_CORNERS, dtype=jnp.int32) == corner[..., None])[..., None]
+    rows = jnp.concatenate([place, z[..., None]], axis=-1)
+    rows = jnp.sum(jnp.where(chosen, rows, 0), axis=2, dtype=jnp.int32)
+    flags = jnp.where(piece + 2 < count, 0, INVALID)
+    flags = jnp.broadcast_to(flags.astype(jnp.int32)[:, None], (*corner.shape, 1))
+    return jnp.concatenate([rows, flags], axis=-1)
 
 
 def _planes(height: int, width: int) -> Float[np.ndarray, "5 4"]:
@@ -91,7 +83,7 @@ def _polygon(
         point = start + t[..., None] * (end - start)
 
         made = inside.astype(jnp.int32) + crosses.astype(jnp.int32)
-        place = jnp.cumsum(made, axis=1, dtype=jnp.int32) - made
+        place = jnp.sum(jnp.where(slot < slot[:, None], made[:, None], 0), axis=2, dtype=jnp.int32)
         moved = (place[..., None] == slot) & inside[..., None]
         added = ((place + inside)[..., None] == slot) & crosses[..., None]
         new = jnp.where(moved[..., None], polygon[:, :, None], 0.0)
@@ -104,26 +96,3 @@ def _polygon(
     origin = jnp.where(slot < 3, slot, -1) + varying_zero[:, None]
     start = (polygon, origin, jnp.full((n,), 3, jnp.int32) + varying_zero)
     return lax.fori_loop(jnp.int32(0), jnp.int32(planes.shape[0]), cut_by, start)
-
-
-def _depth_plane(
-    points: Float[Array, "3 n 4"], corners: list[Array], scene: Scene
-) -> tuple[Plane, Float[Array, "n"]]:
-    """NDC depth over the image, from the whole triangle in homogeneous form (w may be negative); and its
-    twice-area times w0 w1 w2, whose sign says which side is seen (negative: the front)."""
-    x = HALF_PIXEL * scene.width * (points[..., 0] + points[..., 3])
-    y = HALF_PIXEL * scene.height * (points[..., 3] - points[..., 1])
-    z, w = points[..., 2], points[..., 3]
-    ones = [(1, 2), (2, 0), (0, 1)]
-    of_x = jnp.stack([y[i] * w[j] - y[j] * w[i] for i, j in ones])
-    of_y = jnp.stack([w[i] * x[j] - w[j] * x[i] for i, j in ones])
-    of_1 = jnp.stack([x[i] * y[j] - x[j] * y[i] for i, j in ones])
-    total = jnp.sum(of_1 * w, axis=0)
-    inverse = 1.0 / jnp.where(total != 0, total, 1.0)
-    right, down, base = (jnp.sum(z * q, axis=0) * inverse for q in (of_x, of_y, of_1))
-    # anchored where the piece is seen: single precision must not span the guard band
-    anchor_x = jnp.clip(min3(corners[:3]), 0, scene.width << SUBPIXEL_BITS)
-    anchor_y = jnp.clip(min3(corners[3:]), 0, scene.height << SUBPIXEL_BITS)
-    at_anchor = base + right * anchor_x + down * anchor_y
-    f32 = jnp.float32
-    return Plane(anchor_x, anchor_y, at_anchor.astype(f32), right.astype(f32), down.astype(f32)), total

@@ -13,10 +13,10 @@ from talkjax.raster import depth_key, size_classes, tiles
 from talkjax.raster.depth_key import KeyBuffer
 from talkjax.raster.scene import Scene
 from talkjax.raster.snap import as_corners, gather_rows, pixel_box
-from talkjax.raster.triangles import LARGE_CLASS, N_CLASSES, WINDOWS, classify
+from talkjax.raster.triangles import LARGE_CLASS, N_CLASSES, classify, windows
 from talkjax.raster.windows import (
     EMPTY_WINDOW,
-    PIXEL_COLUMN,
+    ID_COLUMN,
     ROW,
     SIZE_COLUMN,
     depth_plane,
@@ -25,10 +25,11 @@ from talkjax.raster.windows import (
     window_rows,
 )
 
-CHUNKS = (8192, 2048, 512, 128)
-"""Triangles drawn per loop step in each small class."""
-ROWS = 16384 + 8192
-"""Triangles set up at a time: what lies in the cache, and all of a mesh of 20,000."""
+CHUNK_PIXELS, MAX_CHUNK = 131_072, 4096
+"""Pixels tested, and triangles drawn, at most per loop step."""
+MOST_ROWS, STEP_ROWS = 24_576, 16_384
+"""Up to MOST_ROWS triangles, all are set up at once and their rows sorted. Of more, only the ids are sorted,
+and STEP_ROWS triangles are set up at a time: half of the memory."""
 _LARGE_EFFORT = tiles.Effort(faces=128, tiles=128)
 
 
@@ -48,61 +49,69 @@ def face_ids(
 def _face_id(scene: Scene) -> Int[Array, "h w"]:
     height, width, n = scene.height, scene.width, scene.n_faces
     gathered = gather_rows(scene.snapped, scene.all_verts())
-    size_class = classify(scene, gathered).size_class
-    slot, start, count = size_classes.slots(size_class, N_CLASSES)
-    n_rows = min(-(-n // 16) * 16, ROWS)
-    ids = jnp.arange(n, dtype=jnp.int32)
-    # room for the last step to read past the end
-    ids = jnp.zeros((n + n_rows,), jnp.int32).at[slot].set(ids, mode="drop")
-
-    def step(state: tuple[Array, KeyBuffer]) -> tuple[Array, KeyBuffer]:
-        i, buffer = state
-        rows = _rows(scene, gathered, lax.dynamic_slice(ids, (i * n_rows,), (n_rows,)))
-        for k, (side, chunk) in enumerate(zip(WINDOWS, CHUNKS, strict=True)):
-            first = jnp.clip(start[k] - i * n_rows, 0, n_rows)
-            end = jnp.clip(start[k] + count[k] - i * n_rows, 0, n_rows)
-            buffer = _draw_class(buffer, scene, rows, first, end, side, min(chunk, n_rows))
-        return i + 1, buffer
-
+    slot, start, count = size_classes.slots(classify(scene, gathered).size_class, N_CLASSES)
     # windows may hang over the last row by almost their own size
-    state = (scene.zero, depth_key.empty(height * width + WINDOWS[-1] * (width + 1), scene.zero))
-    if n <= n_rows:  # inside of a loop XLA's CPU code keeps to a single thread
-        _, buffer = step(state)
+    buffer = depth_key.empty(height * width + windows(n)[-1][1] * (width + 1), scene.zero)
+    ids = jnp.arange(n, dtype=jnp.int32)
+    first_large = start[LARGE_CLASS - 1]
+    if n <= MOST_ROWS:
+        table = jnp.zeros((n, ROW), jnp.int32).at[slot].set(_rows(scene, gathered, ids), mode="drop")
+        buffer = _draw_small(buffer, scene, table, start, start + count)
+        sorted_ids = table[:, ID_COLUMN]
     else:
-        n_small = start[LARGE_CLASS - 1]
-        _, buffer = lax.while_loop(lambda state: state[0] * n_rows < n_small, step, state)
+        # room for the last step to read past the end
+        sorted_ids = jnp.zeros((n + STEP_ROWS,), jnp.int32).at[slot].set(ids, mode="drop")
+
+        def step(state: tuple[Array, KeyBuffer]) -> tuple[Array, KeyBuffer]:
+            done, buffer = state
+            own = lax.dynamic_slice(sorted_ids, (done,), (STEP_ROWS,))
+            own_rows = [gathered.at[k, own].get(mode="promise_in_bounds") for k in range(3)]
+            rows = _rows(scene, jnp.stack(own_rows), own)
+            first, end = (jnp.clip(q - done, 0, STEP_ROWS) for q in (start, start + count))
+            return done + STEP_ROWS, _draw_small(buffer, scene, rows, first, end)
+
+        _, buffer = lax.while_loop(lambda state: state[0] < first_large, step, (scene.zero, buffer))
 
     def listed(item: Array) -> Array:
-        return ids.at[start[LARGE_CLASS - 1] + item].get(mode="clip")
+        return sorted_ids.at[first_large + item].get(mode="clip")
 
     n_large, n_cut = count[LARGE_CLASS - 1], count[LARGE_CLASS]
     buffer = tiles.draw_large(buffer, scene, listed, n_large, n_cut, _LARGE_EFFORT, draw_windows)
     return depth_key.winner(buffer[: height * width]).reshape(height, width)
 
 
-def _rows(scene: Scene, gathered: Int[Array, "3 f 4"], ids: Int[Array, "n"]) -> Int[Array, "n 16"]:
-    """Window rows of the given triangles; garbage for those that are not small."""
-    places = jnp.stack([ids, ids + scene.n_faces, ids + 2 * scene.n_faces])
-    corners = as_corners(gather_rows(gathered.reshape(-1, 4), places))
+def _rows(scene: Scene, gathered: Int[Array, "3 n 4"], ids: Int[Array, "n"]) -> Int[Array, "n 16"]:
+    """Window rows of the triangles `ids` with these vertex rows; garbage for those that are not small."""
+    corners = as_corners(gathered)
     area, box = double_area(corners), pixel_box(corners, scene.height, scene.width)
     plane, pixel = depth_plane(corners, area), box.top * scene.width + box.left
+    pixel = jnp.clip(pixel, 0, scene.n_pixels - 1)  # rows of another class are read too, and must do no harm
     return window_rows(corners, area, plane, box.left, box.top, box.right, box.bottom, pixel, ids)
 
 
-def _draw_class(
-    buffer: KeyBuffer, scene: Scene, table: Array, first: Array, end: Array, side: int, chunk: int
+def _draw_small(
+    buffer: KeyBuffer, scene: Scene, table: Int[Array, "n 16"], first: Int[Array, "k"], end: Int[Array, "k"]
 ) -> KeyBuffer:
-    """Draws rows first .. end of the table, all of one class, `chunk` at a time."""
+    """Draws a table of window rows in which class k has the rows first[k] .. end[k]."""
+    for k, window in enumerate(windows(scene.n_faces)):
+        buffer = _draw_class(buffer, scene, table, first[k], end[k], window)
+    return buffer
+
+
+def _draw_class(
+    buffer: KeyBuffer, scene: Scene, table: Array, first: Array, end: Array, window: tuple[int, int]
+) -> KeyBuffer:
+    """Draws rows first .. end of the table, all of one class, so many at a time."""
+    chunk = min(CHUNK_PIXELS // (window[0] * window[1]), MAX_CHUNK, table.shape[0])
 
     def step(state: tuple[Array, KeyBuffer]) -> tuple[Array, KeyBuffer]:
-        i, buffer = state
-        begin = first + i * chunk
+        begin, buffer = state
         place = jnp.minimum(begin, table.shape[0] - chunk)
-        rows = lax.dynamic_slice(table, (place, 0), (chunk, ROW))
         own = place + jnp.arange(chunk, dtype=jnp.int32)
-        own_class = (own >= begin) & (own < end)
-        rows = rows.at[:, SIZE_COLUMN].set(jnp.where(own_class, rows[:, SIZE_COLUMN], EMPTY_WINDOW))
-        rows = rows.at[:, PIXEL_COLUMN].set(jnp.where(own_class, rows[:, PIXEL_COLUMN], 0))
-        return i + 1, draw_windows(buffer, rows, side, scene.width)
+        rows = lax.dynamic_slice(table, (place, 0), (chunk, ROW))
+        size = jnp.where((own >= begin) & (own < end), rows[:, SIZE_COLUMN], EMPTY_WINDOW)
+        # writing a column, unlike choosing whole rows, keeps XLA from doing it over for each pixel
+        rows = rows.at[:, SIZE_COLUMN].set(size)
+        return begin + chunk, draw_windows(buffer, rows, window, scene.width)
 
-    return lax.while_loop(lambda state: first + state[0] * chunk < end, step, (scene.zero, buffer))[1]
+    return lax.while_loop(lambda state: state[0] < end, step, (first, buffer))[1]

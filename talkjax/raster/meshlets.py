@@ -232,7 +232,7 @@ def _kernel(  # type: ignore[no-untyped-def]
         top = (first_row_ref[0] + lax.div(t, jnp.int32(across))) * TILE_HEIGHT
         c = (pixel & (TILE_WIDTH - 1)) + (left - (offset & 0xFFFF))
         r = (pixel >> 4) + (top - (offset >> 16))
-        edges = [col(e) + col(e + 1) * c + col(e + 2) * r for e in (0, 3, 6)]
+        edges = [col(e) + col(e + 3) * c + col(e + 6) * r for e in range(3)]
         inside = (edges[0] | edges[1] | edges[2] | c | r) >= 0
         inside &= (c <= (extent & 0xFFFF)) & (r <= (extent >> 16))
         z, right, down = (lax.bitcast_convert_type(col(i), jnp.float32) for i in (9, 10, 11))
@@ -259,9 +259,8 @@ def _large_table(
     n = (n_rows // 2) * across
     tile = jnp.arange(n, dtype=jnp.int32)
     column, row = (tile % across) * tiles.TILE, (first_row // 2 + tile // across) * tiles.TILE
-    rows = tiles.piece_rows(
-        scene, jnp.tile(pieces.rows, (n, 1)), jnp.repeat(column, LANES), jnp.repeat(row, LANES)
-    )
+    piece = jnp.tile(jnp.arange(LANES, dtype=jnp.int32), n)
+    rows = tiles.piece_rows(scene, pieces, piece, jnp.repeat(column, LANES), jnp.repeat(row, LANES))
     seen = jnp.tile(pieces.n_tiles > 0, n)
     rows = rows.at[:, SIZE_COLUMN].set(jnp.where(seen, rows[:, SIZE_COLUMN], EMPTY_WINDOW))
     rows = rows.at[:, OFFSET_COLUMN].set(jnp.repeat(column | (row << 16), LANES))

@@ -47,7 +47,7 @@ def face_ids(
     rows = rows.at[:, SIZE_COLUMN].set(jnp.where(small, rows[:, SIZE_COLUMN], EMPTY_WINDOW))
     rows = lax.optimization_barrier(rows)  # else its setup is redone for each of the sixteen pixels
 
-    buffer = _draw_pixels(depth_key.empty(scene.n_pixels, scene.zero), rows, SIDE, width)
+    buffer = _draw_pixels(depth_key.empty(scene.n_pixels, scene.zero), rows, (SIDE, SIDE), width)
     buffer = _draw_further_tiles(buffer, scene, rows, box, small)
 
     # counted in each step: these loops hardly ever run, and then a list costs little
@@ -85,7 +85,9 @@ def _draw_further_tiles(
         across = jnp.maximum(n_across[t], 1)
         moved = _moved(rows[t], (tile % across) * SIDE, (tile // across) * SIDE, scene.width)
         moved = moved.at[:, SIZE_COLUMN].set(jnp.where(past, EMPTY_WINDOW, moved[:, SIZE_COLUMN]))
-        return first + n_step, _draw_pixels(buffer, lax.optimization_barrier(moved), SIDE, scene.width)
+        return first + n_step, _draw_pixels(
+            buffer, lax.optimization_barrier(moved), (SIDE, SIDE), scene.width
+        )
 
     return lax.while_loop(lambda state: state[0] < end[-1], step, (scene.zero, buffer))[1]
 
@@ -96,17 +98,19 @@ def _moved(
     """The same windows begun `right` and `down` pixels later. Depth stays told from the old first pixel, so
     that it keeps its bits."""
     columns = [rows[:, k] for k in range(rows.shape[1])]
-    for e in (0, 3, 6):
-        columns[e] = columns[e] + columns[e + 1] * right + columns[e + 2] * down
+    for e in range(3):
+        columns[e] = columns[e] + columns[e + 3] * right + columns[e + 6] * down
     columns[SIZE_COLUMN] = columns[SIZE_COLUMN] - (right | (down << 16))
     columns[PIXEL_COLUMN] = columns[PIXEL_COLUMN] + down * width + right
     columns[OFFSET_COLUMN] = right | (down << 16)
     return jnp.stack(columns, axis=-1)
 
 
-def _draw_pixels(buffer: KeyBuffer, rows: Int[Array, "n 16"], size: int, width: int) -> KeyBuffer:
-    """Draws `size` x `size` pixels per row one by one; those outside are no writes at all (best on GPU)."""
-    depth, inside, face_id = test_pixels(rows, size, offset=True)
+def _draw_pixels(
+    buffer: KeyBuffer, rows: Int[Array, "n 16"], window: tuple[int, int], width: int
+) -> KeyBuffer:
+    """Draws a window of pixels per row one by one; those outside are no writes at all (best on GPU)."""
+    depth, inside, face_id = test_pixels(rows, window, offset=True)
     across = lax.broadcasted_iota(jnp.int32, depth.shape, 2)
     pixel = (
         rows[:, PIXEL_COLUMN][:, None, None]

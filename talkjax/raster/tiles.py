@@ -17,18 +17,17 @@ from jaxtyping import Array, Int
 from talkjax.raster import clip, depth_key
 from talkjax.raster.depth_key import KeyBuffer
 from talkjax.raster.scene import Scene
-from talkjax.raster.snap import Corners, as_corners, gather_rows, pixel_box
+from talkjax.raster.snap import Box, Corners, as_corners, gather_rows, pixel_box
 from talkjax.raster.windows import (
-    EMPTY_WINDOW,
+    EMPTY_ROW,
     ROW,
-    SIZE_COLUMN,
-    Plane,
     depth_plane,
     double_area,
     window_rows,
 )
 
-TILE = 16
+_TILE_BITS = 4
+TILE = 1 << _TILE_BITS
 
 
 class Effort(NamedTuple):
@@ -39,9 +38,10 @@ class Effort(NamedTuple):
 
 
 class Pieces(NamedTuple):
-    """Large triangles ready to be drawn, as rows of integers (one gather fetches all of a piece)."""
+    """Large triangles and pieces of cut ones: snapped vertex rows, number, tiles to draw (0: not seen)."""
 
-    rows: Int[Array, "n 16"]
+    gathered: Int[Array, "3 n 4"]
+    triangle: Int[Array, "n"]
     n_tiles: Int[Array, "n"]
 
 
@@ -71,48 +71,38 @@ def draw_large(
 def pieces_of(
     scene: Scene, listed: Callable[[Array], Array], n_large: Array, n_cut: Array, first: Array, n: int
 ) -> Pieces:
-    """Items first .. first + n of the list of large triangles and of the pieces of those to be cut.
-
-    Columns: corners x, x, x, y, y, y; the depth plane's x, y, z, right, down; last pixel of the box (column,
-    row); first tile (column and row packed); triangle.
-    """
+    """Items first .. first + n of the list of large triangles and of the pieces of those to be cut."""
     item = first + jnp.arange(n, dtype=jnp.int32)
     past_large = jnp.maximum(item - n_large, 0)
     triangle = listed(jnp.where(item < n_large, item, n_large + past_large // clip.PIECES))
-    piece = past_large % clip.PIECES
-    corners = as_corners(gather_rows(scene.snapped, scene.verts_of(triangle)))
+    gathered = gather_rows(scene.snapped, scene.verts_of(triangle))
     with depth_key.x64():
-        area = double_area(widened(corners))
-        seen = ((area < 0) if scene.cull else (area != 0)) & (item < n_large)
-        plane = depth_plane(corners, area)
-        whole = _packed(scene, corners.x + corners.y, plane, triangle, seen)
 
-        def with_cut(whole: tuple[Array, Array]) -> tuple[Array, Array]:
-            points, plane, seen = clip.cut(scene, triangle, piece)
-            seen &= (item >= n_large) & (item < n_large + n_cut * clip.PIECES)
-            cut = _packed(scene, points, plane, triangle, seen)
-            is_large = item < n_large
-            return jnp.where(is_large[:, None], whole[0], cut[0]), jnp.where(is_large, whole[1], cut[1])
+        def with_cut(gathered: Array) -> Array:
+            cut = clip.cut(scene, triangle, past_large % clip.PIECES)
+            return jnp.where((item < n_large)[:, None], gathered, cut)
 
-        return Pieces(*lax.cond(n_cut > 0, with_cut, lambda whole: whole, whole))
+        gathered = lax.cond(n_cut > 0, with_cut, lambda gathered: gathered, gathered)
+        corners = as_corners(gathered)
+        area = double_area(_widened(corners))
+        seen = ((area < 0) if scene.cull else (area != 0)) & (gathered[0, :, 3] == 0)
+    seen &= item < n_large + n_cut * clip.PIECES
+    box, n_across, n_down = _tile_box(scene, corners)
+    seen &= (box.left <= box.right) & (box.top <= box.bottom)
+    return Pieces(gathered, triangle, jnp.where(seen, n_across * n_down, 0))
 
 
-def widened(corners: Corners) -> Corners:
+def _widened(corners: Corners) -> Corners:
     """The same in 64-bit integers (inside of `depth_key.x64`)."""
-    return Corners([q.astype(jnp.int64) for q in corners.x], [q.astype(jnp.int64) for q in corners.y], [])
+    x, y = ([q.astype(jnp.int64) for q in axis] for axis in (corners.x, corners.y))
+    return Corners(x, y, corners.z)
 
 
-def _packed(
-    scene: Scene, points: list[Array], plane: Plane, triangle: Array, seen: Array
-) -> tuple[Int[Array, "n 16"], Int[Array, "n"]]:
-    box = pixel_box(Corners(points[:3], points[3:], []), scene.height, scene.width)
-    left, top = box.left // TILE, box.top // TILE
-    n_tiles = (box.right // TILE - left + 1) * (box.bottom // TILE - top + 1)
-    seen = seen & (box.left <= box.right) & (box.top <= box.bottom)
-    bits = [lax.bitcast_convert_type(q, jnp.int32) for q in (plane.z, plane.right, plane.down)]
-    columns = [*points, plane.x, plane.y, *bits, box.right, box.bottom, left | (top << 16), triangle]
-    columns.append(jnp.zeros_like(triangle))
-    return jnp.stack([q.astype(jnp.int32) for q in columns], axis=-1), jnp.where(seen, n_tiles, 0)
+def _tile_box(scene: Scene, corners: Corners) -> tuple[Box, Array, Array]:
+    """Box in pixels, and how many tiles it touches across and down."""
+    box = pixel_box(corners, scene.height, scene.width)
+    n_across = (box.right >> _TILE_BITS) - (box.left >> _TILE_BITS) + 1
+    return box, n_across, (box.bottom >> _TILE_BITS) - (box.top >> _TILE_BITS) + 1
 
 
 def _draw_tiles(
@@ -124,41 +114,52 @@ def _draw_tiles(
 ) -> KeyBuffer:
     """Draws the tiles of all pieces, `n` tiles at a time."""
     end = jnp.cumsum(pieces.n_tiles, dtype=jnp.int32)
-    listed = pieces.rows.at[:, 15].set(end - pieces.n_tiles)
-    nothing = jnp.zeros((n, ROW), jnp.int32).at[:, SIZE_COLUMN].set(EMPTY_WINDOW) + scene.zero
 
     def tile_rows(first: Array) -> Array:
         """Window rows of the tiles first .. first + n of the list; empty past its end."""
         work = first + jnp.arange(n, dtype=jnp.int32)
-        # which piece: how many lists have ended at or before this tile
-        t = jnp.sum((end[None, :] <= work[:, None]).astype(jnp.int32), axis=1, dtype=jnp.int32)
-        own = listed.at[jnp.minimum(t, end.shape[0] - 1)].get(mode="promise_in_bounds")
-        left, top, tile = own[:, 13] & 0xFFFF, own[:, 13] >> 16, work - own[:, 15]
-        n_across = jnp.maximum((own[:, 11] >> 4) - left + 1, 1)
-        down = tile // n_across
-        rows = piece_rows(scene, own, (left + tile - down * n_across) * TILE, (top + down) * TILE)
-        return jnp.where((t >= end.shape[0])[:, None], nothing, rows)
+        # which piece: how many lists have ended at or before this tile; where its own list began
+        ended = end[None, :] <= work[:, None]
+        t = jnp.sum(ended.astype(jnp.int32), axis=1, dtype=jnp.int32)
+        tile = work - jnp.max(jnp.where(ended, end[None, :], 0), axis=1)
+        rows = piece_rows(scene, pieces, jnp.minimum(t, end.shape[0] - 1), tile=tile)
+        return jnp.where((t >= end.shape[0])[:, None], EMPTY_ROW, rows)
 
     def step(state: tuple[Array, Array, KeyBuffer]) -> tuple[Array, Array, KeyBuffer]:
         # Rows are made one step ahead: only a loop's carry keeps XLA from redoing their setup per pixel. The
         # first step draws empty rows: making real ones before the loop would compile their setup twice.
         first, rows, buffer = state
-        buffer = draw(buffer, rows, TILE, scene.width)
+        buffer = draw(buffer, rows, (TILE, TILE), scene.width)
         return first + n, tile_rows(first), buffer
 
     last = jnp.where(end[-1] > 0, end[-1] + n, 0)
+    nothing = jnp.broadcast_to(EMPTY_ROW, (n, ROW)) + scene.zero
     return lax.while_loop(lambda state: state[0] < last, step, (scene.zero, nothing, buffer))[2]
 
 
 def piece_rows(
-    scene: Scene, own: Int[Array, "n 16"], column: Int[Array, "n"], row: Int[Array, "n"]
+    scene: Scene,
+    pieces: Pieces,
+    t: Int[Array, "n"],
+    column: Int[Array, "n"] | None = None,
+    row: Int[Array, "n"] | None = None,
+    *,
+    tile: Int[Array, "n"] | None = None,
 ) -> Int[Array, "n 16"]:
-    """Window rows of pieces at tiles whose first pixel is (row, column)."""
-    q = [own[:, k] for k in range(15)]
-    z, right, down = (lax.bitcast_convert_type(bits, jnp.float32) for bits in q[8:11])
-    pixel = scene.first_pixel_of(q[14]) + row * scene.width + column
+    """Window rows of pieces `t` at the tiles whose first pixel is (row, column), or at their tile number
+    `tile`."""
+    corners = as_corners(pieces.gathered.at[:, t].get(mode="promise_in_bounds"))
+    triangle = pieces.triangle.at[t].get(mode="promise_in_bounds")
+    box, n_across, _ = _tile_box(scene, corners)
+    if tile is not None:
+        down = lax.div(tile, jnp.maximum(n_across, 1))
+        column = ((box.left >> _TILE_BITS) + tile - down * n_across) << _TILE_BITS
+        row = ((box.top >> _TILE_BITS) + down) << _TILE_BITS
+    assert column is not None and row is not None
+    pixel = scene.first_pixel_of(triangle) + row * scene.width + column
+    face = scene.face_of(triangle)
     with depth_key.x64():
-        corners = widened(Corners(q[:3], q[3:6], []))
-        plane = Plane(q[6], q[7], z, right, down)
-        area = double_area(corners)
-        return window_rows(corners, area, plane, column, row, q[11], q[12], pixel, scene.face_of(q[14]))
+        wide = _widened(corners)
+        area = double_area(wide)
+        plane = depth_plane(wide, area)
+        return window_rows(wide, area, plane, column, row, box.right, box.bottom, pixel, face)

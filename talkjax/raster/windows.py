@@ -1,10 +1,10 @@
 """A window: K x K pixels tested against one triangle. 16 integers say everything the pixel loop needs.
 
-Row layout: three edges of (value, step right, step down), depth at the first pixel and its two slopes (float
-bits), packed size, first pixel's number, face index, packed offset. An edge value is floor(E / 256) at the
-window's first pixel center, E being the integer edge function in 1/65536 px^2 with the fill rule's bias
-already in. One pixel further, E changes by 256 * step exactly, so floor(E / 256) + steps keeps the sign of E
-and needs 8 bits less.
+Row layout: values of three edges, their steps right, their steps down; depth at the first pixel and its two
+slopes (float bits); packed size, first pixel's number, face index, packed offset. An edge value is
+floor(E / 256) at the window's first pixel center, E being the integer edge function in 1/65536 px^2 with the
+fill rule's bias already in. One pixel further, E changes by 256 * step exactly, so floor(E / 256) + steps
+keeps the sign of E and needs 8 bits less.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -23,6 +24,8 @@ ROW = 16
 SIZE_COLUMN, PIXEL_COLUMN, ID_COLUMN, OFFSET_COLUMN = 12, 13, 14, 15
 EMPTY_WINDOW = -1
 """Value of the size column that draws nothing; the row's first pixel must still be one of the image."""
+EMPTY_ROW = np.eye(ROW, dtype=np.int32)[SIZE_COLUMN] * EMPTY_WINDOW
+"""A whole row that draws nothing."""
 _VALUE_LIMIT = 1 << 30
 _SLOPE_MASK = ~0x1F
 """Slopes keep 19 bits: times up to 31 pixels they are exact, so a fused multiply-add changes nothing."""
@@ -77,15 +80,8 @@ def window_rows(
     center_y = row.astype(x[0].dtype) * ONE_PIXEL + HALF_PIXEL
     # the inside has positive edge values: walk the other way round where the area is negative
     x, y = ([q[0], jnp.where(area < 0, q[2], q[1]), jnp.where(area < 0, q[1], q[2])] for q in (x, y))
-    columns = []
-    for i, j in ((1, 2), (2, 0), (0, 1)):
-        right, down = y[i] - y[j], x[j] - x[i]
-        # top-left rule: a center exactly on an edge is inside only if that edge is a left or a top one
-        outside = jnp.where((right > 0) | ((right == 0) & (down > 0)), 0, -1).astype(right.dtype)
-        value = right * (center_x - x[i]) + down * (center_y - y[i]) + outside
-        # beyond the limit the sign cannot change inside a window (steps < 2^24, K <= 32)
-        value = jnp.clip(value >> SUBPIXEL_BITS, -_VALUE_LIMIT, _VALUE_LIMIT)
-        columns += [value.astype(jnp.int32), right.astype(jnp.int32), down.astype(jnp.int32)]
+    edges = [_edge(x[i], y[i], x[j], y[j], center_x, center_y) for i, j in ((1, 2), (2, 0), (0, 1))]
+    columns = [edge[part] for part in range(3) for edge in edges]
     dx, dy = (center_x - plane.x).astype(jnp.float32), (center_y - plane.y).astype(jnp.float32)
     columns.append(lax.bitcast_convert_type(plane.z + plane.right * dx + plane.down * dy, jnp.int32))
     for slope in (plane.right, plane.down):
@@ -95,14 +91,27 @@ def window_rows(
     return jnp.stack(columns, axis=-1)
 
 
+def _edge(
+    x: Array, y: Array, next_x: Array, next_y: Array, center_x: Array, center_y: Array
+) -> tuple[Int[Array, "n"], Int[Array, "n"], Int[Array, "n"]]:
+    """Value at a pixel center, step right and step down of the edge from (x, y) to the next corner."""
+    right, down = y - next_y, next_x - x
+    # top-left rule: a center exactly on an edge is inside only if that edge is a left or a top one
+    outside = jnp.where((right > 0) | ((right == 0) & (down > 0)), 0, -1).astype(right.dtype)
+    value = right * (center_x - x) + down * (center_y - y) + outside
+    # beyond the limit the sign cannot change inside a window (steps < 2^24, K <= 32)
+    value = jnp.clip(value >> SUBPIXEL_BITS, -_VALUE_LIMIT, _VALUE_LIMIT)
+    return value.astype(jnp.int32), right.astype(jnp.int32), down.astype(jnp.int32)
+
+
 def test_pixels(
-    rows: Int[Array, "n 16"], size: int, offset: bool = False
-) -> tuple[Float[Array, "n k k"], Bool[Array, "n k k"], Int[Array, "n 1 1"]]:
-    """Depth of `size` x `size` pixels per row, whether they are inside of its triangle, and its face.
+    rows: Int[Array, "n 16"], window: tuple[int, int], offset: bool = False
+) -> tuple[Float[Array, "n d a"], Bool[Array, "n d a"], Int[Array, "n 1 1"]]:
+    """Depth of a window of pixels per row, whether they are inside of its triangle, and its face.
 
     `offset`: depth is told from a first pixel that lies OFFSET_COLUMN before the window's.
     """
-    n = rows.shape[0]
+    n, (across, down) = rows.shape[0], window
 
     def col(i: int) -> Array:
         return rows[:, i][:, None, None]
@@ -111,9 +120,9 @@ def test_pixels(
         return lax.bitcast_convert_type(col(i), jnp.float32)
 
     # (windows, K, K): pixels minor; the other order costs three times as much
-    c = lax.broadcasted_iota(jnp.int32, (n, size, size), 2)
-    r = lax.broadcasted_iota(jnp.int32, (n, size, size), 1)
-    edges = [col(e) + col(e + 1) * c + col(e + 2) * r for e in (0, 3, 6)]
+    c = lax.broadcasted_iota(jnp.int32, (n, down, across), 2)
+    r = lax.broadcasted_iota(jnp.int32, (n, down, across), 1)
+    edges = [col(e) + col(e + 3) * c + col(e + 6) * r for e in range(3)]
     extent = col(SIZE_COLUMN)
     # an empty window (-1) has a negative height
     inside = ((edges[0] | edges[1] | edges[2]) >= 0) & (c <= (extent & 0xFFFF)) & (r <= (extent >> 16))
@@ -123,8 +132,10 @@ def test_pixels(
     return depth, inside, col(ID_COLUMN)
 
 
-def draw_windows(buffer: KeyBuffer, rows: Int[Array, "n 16"], size: int, width: int) -> KeyBuffer:
-    """Draws `size` x `size` pixels per row, a run of `size` pixels at a time (best on CPU)."""
-    depth, inside, face_id = test_pixels(rows, size)
-    first_pixel = rows[:, PIXEL_COLUMN][:, None] + width * jnp.arange(size, dtype=jnp.int32)
+def draw_windows(
+    buffer: KeyBuffer, rows: Int[Array, "n 16"], window: tuple[int, int], width: int
+) -> KeyBuffer:
+    """Draws a window (width, height) of pixels per row, a run of pixels at a time (best on CPU)."""
+    depth, inside, face_id = test_pixels(rows, window)
+    first_pixel = rows[:, PIXEL_COLUMN][:, None] + width * jnp.arange(window[1], dtype=jnp.int32)
     return depth_key.draw_rows(buffer, first_pixel, depth, face_id, inside)

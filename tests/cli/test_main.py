@@ -125,7 +125,7 @@ def test_flags_default_to_the_config(capsys):
             "generate --identity=me --audio=a --out=o.mp4 --crf=99",
             "--crf=99 is out of range; expected at least 0 and",
         ),
-        ("generate --identity=me --audio=a --out=o.mp4 --pose=still", "clip|generated"),
+        ("generate --identity=me --audio=a --out=o.mp4 --pose=still", "clip, generated"),
         ("generate --identity=me --audio=a --out=o.mp4 --pose_gain=nan", "--pose_gain=nan is out of range"),
         (
             "finetune --identity=me --refiner_steps=0",

@@ -158,6 +158,9 @@ def test_motion_head_silence_fit_and_noise_figures() -> None:
     alone = figures.head_motion_figures([pose], pose)
     assert alone["against_training"]["hs"] == 1.0 and "against_heldout" not in alone
     assert head["heldout_by_training"]["hs"] < 1
+    assert head["heldout_share"] == head["against_heldout"]["hs"] / head["heldout_by_training"]["hs"]
+    assert head["seed_correlation"] == pytest.approx(1.0) and alone["seed_correlation"] is None
+    assert head["against_training"]["speed_ratio"]["roll"] == pytest.approx(1.5)
     assert figures.silence_figures({"digital": track}, track) == {"digital": 1.0}
     assert set(figures.pose_noise_figures(pose)) == {"pitch", "yaw", "roll"}
     fitted = track[:, :468, :2].copy()

@@ -7,6 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
+from talkjax.data.synthetic_mesh import load_person
+from talkjax.data.synthetic_motion import make_motion
+from talkjax.data.synthetic_voice import fit_voice, load_voice
 from talkjax.evaluate import motion
 from talkjax.face import mesh468
 from tests.evaluate import faces
@@ -76,6 +79,58 @@ def test_spectrum_distance_of_a_scaled_motion_is_its_level() -> None:
     slow, fast = (0.1 * np.sin(2 * np.pi * f * np.arange(500) / 25)[:, None].repeat(3, 1) for f in (0.5, 3.0))
     assert motion.spectrum_distance(slow, fast) > 20
     assert np.isnan(motion.spectrum_distance(pose[:30], pose))
+
+
+def test_copies_loops_and_jumps_are_found() -> None:
+    rng = np.random.default_rng(8)
+    kernel = np.hanning(25)[:, None]
+    noise = rng.normal(0, 1, (1600, 6))
+    smooth = np.stack([np.convolve(noise[:, k], kernel[:, 0], "valid") for k in range(6)], 1)[:1500]
+    one, other = smooth[:, :3], smooth[:, 3:]
+    assert motion.seed_correlation([one, other]) < 0.3
+    mirrored = other.copy()
+    mirrored[:, 1] = 2 - 0.1 * one[:, 1]
+    assert motion.seed_correlation([one, other, mirrored]) == pytest.approx(1.0)
+    assert motion.loop_peak(one) < 0.5
+    assert motion.loop_peak(np.tile(one[:200], (8, 1))[:1500]) == pytest.approx(1.0, abs=0.03)
+    assert motion.loop_peak(np.tile(one[:60], (8, 1)), shortest=4.0) == pytest.approx(1.0, abs=0.05)
+    ramp = np.cumsum(np.full((300, 3), 0.01), axis=0)
+    assert motion.jump_ratio(ramp, ramp) == pytest.approx(1.0)
+    ramp[150:, 2] += 0.05
+    assert motion.jump_ratio(ramp, ramp[:100]) == pytest.approx(6.0)
+    np.testing.assert_allclose(motion.speed_ratios(one * [1, 2, 0.5], one), [1, 2, 0.5])
+    turned = one @ np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]]) / [1, np.sqrt(2), 1]
+    assert motion.axis_correlation_distance(turned, one) == pytest.approx(np.sqrt(0.5), abs=0.15)
+
+
+def _lids(opening: np.ndarray) -> np.ndarray:
+    return np.stack([faces.face(lids=float(value)) for value in opening])
+
+
+def test_looks_down_are_no_blinks_and_blinks_within_them_are() -> None:
+    opening = np.full(300, 0.32)
+    for at in (30, 90):  # shut for two frames, opening over two
+        opening[at : at + 4] = (0.05, 0.04, 0.12, 0.2)
+    opening[140:220] = 0.19  # the gaze falls, lids follow: 60 %
+    opening[170:172] = 0.03  # a blink meanwhile
+    opening[240:260] = 0.04  # eyes rest, 0.8 s
+    opening[280:286] = 0.2  # a glance down, short but not shut
+    found = motion.blinks(_lids(opening))
+    assert [start for start, _ in found] == [30, 90, 170]
+    assert motion.blink_rate(_lids(opening)) == pytest.approx(3 / 12 * 60)
+    assert motion.blink_duration(_lids(opening)) == pytest.approx((4 + 4 + 2) / 3 / 25)
+    assert np.isnan(motion.blink_duration(_lids(np.full(50, 0.3))))
+
+
+def test_blinks_of_the_synthetic_person_are_found_where_they_are() -> None:
+    """Lid points of the drawn head's own mesh, with its true blink times; no tracker in between."""
+    spoken = fit_voice(load_voice("voice_train"), 40.0)
+    truth = make_motion(load_person(), spoken.phones, 1000, 25.0, 3)
+    wide = 0.31 * (1 - 0.97 * truth.blink) - 0.25 * np.clip(truth.gaze[:, 0], -0.3, 0.3)
+    found = motion.blinks(_lids(np.clip(wide, 0.01, 0.5)))
+    starts = np.array([start for start, _ in found]) / 25
+    assert len(found) == len(truth.blink_times) > 5
+    assert np.abs(starts - truth.blink_times).max() < 0.13  # they count from when the lids are down by 30 %
 
 
 def test_pose_noise_closed_forms() -> None:

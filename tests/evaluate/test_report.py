@@ -29,7 +29,8 @@ def metrics() -> dict[str, Any]:
     frames = [faces.photo(seed=k) for k in range(3)]
     soft = [cv2.GaussianBlur(frame, (0, 0), 1) for frame in frames]
     softer = [cv2.GaussianBlur(frame, (0, 0), 3) for frame in frames]
-    pose = np.cumsum(np.random.default_rng(1).normal(0, 0.01, (80, 3)), axis=0)
+    pose = np.cumsum(np.random.default_rng(1).normal(0, 0.01, (240, 3)), axis=0)
+    blinking = np.stack([faces.face(lids=0.05 if k in (20, 21, 60) else 0.3) for k in range(80)])
     drive = {
         "picture": picture_figures(frames, soft, track[:3], softer),
         "speech": figures.speech_figures(track, track),
@@ -42,7 +43,8 @@ def metrics() -> dict[str, Any]:
         "fit": figures.fit_figures(track[:, :468] + 0.2, track, 40),
         "pose_noise": figures.pose_noise_figures(pose),
         "drives": {"tracked": drive, "audio": drive},
-        "head_motion": figures.head_motion_figures([pose], pose, pose[40:]),
+        "head_motion": figures.head_motion_figures([pose, pose[::-1]], pose, pose[40:]),
+        "eyes": figures.eye_figures([blinking], blinking),
         "silence": figures.silence_figures({"digital": track, "noise": track}, track),
         "times": {
             "prepare": {"seconds": 20.0, "gib": 1.0},

@@ -162,7 +162,9 @@ def test_a_face_that_leaves_for_a_second_and_a_clip_without_sound(prepared: Worl
 
 def test_generate_before_finetune(prepared: World, voice, tmp_path):
     root = prepared.identities / "early"
-    shutil.copytree(prepared.identities / "me", root, ignore=shutil.ignore_patterns("mapping", "refiner*"))
+    shutil.copytree(
+        prepared.identities / "me", root, ignore=shutil.ignore_patterns("mapping", "motion", "refiner*")
+    )
     out = tmp_path / "early.mp4"
     said = prepared.refused("generate", "--identity=early", f"--audio={voice}", f"--out={out}")
     assert "talkjax finetune --identity=early" in said and not list(tmp_path.iterdir())

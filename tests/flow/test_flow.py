@@ -12,6 +12,7 @@ import pytest
 
 from talkjax import __version__
 from talkjax.data.synthetic_voice import load_voice
+from talkjax.infer.motion_files import read_track
 from talkjax.media.reader import file_sha256, probe, read_audio, read_frames
 from talkjax.track.identity import Identity
 from tests.flow.conftest import FINETUNE, TRAIN_FRAMES, World
@@ -19,7 +20,7 @@ from tests.media.clips import write_wav
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-STAGES = ("clip", "heldout", "track", "texture", "heldout_track", "mapping", "refiner")
+STAGES = ("clip", "heldout", "track", "texture", "heldout_track", "mapping", "motion", "refiner")
 
 
 @pytest.fixture(scope="module")
@@ -94,11 +95,19 @@ def test_a_second_run_of_everything_is_cached(finetuned, video, voice):
         np.testing.assert_array_equal(one, two)
 
 
-def test_silence_makes_a_resting_mouth(finetuned):
+def test_silence_makes_a_resting_mouth_and_a_head_that_lives(finetuned):
     silence = write_wav(finetuned.folder / "silence.wav", np.zeros(16_000, np.int16), 16_000)
     out = finetuned.folder / "out" / "silence.mp4"
-    finetuned.run("generate", "--identity=me", f"--audio={silence}", f"--out={out}", "--overwrite")
+    shutil.rmtree(out.parent, ignore_errors=True)
+    track, again = out.with_name("a.csv"), out.with_name("b.csv")
+    words = ("--identity=me", f"--audio={silence}", "--seed=3")
+    finetuned.run("generate", *words, f"--out={out}", "--pose=generated", f"--motion_out={track}")
     assert len(list(read_frames(out))) == 25
+    motion = read_track(track)
+    assert len(motion) == 25 and motion.lid is not None and motion.gaze is not None
+    assert np.abs(np.diff(motion.euler, axis=0)).sum() > np.deg2rad(0.2)  # idle, not frozen
+    finetuned.run("motion", "generate", *words, f"--out={again}", f"--pose=track:{track}")
+    assert again.read_text() == track.read_text()  # what it plays is what it read, to the last digit
     from talkjax.infer.generate import speech_to_face
     from talkjax.infer.motion import rest_expression
     from talkjax.infer.personal import open_person
@@ -129,6 +138,9 @@ def test_evaluation_of_the_held_out_frames(finetuned):
     border = np.r_[0:10, 182:192]
     assert np.abs(real - shown)[:, border].mean() < 4
     assert not list(folder.glob("*.tmp*"))
+    assert len(list(read_frames(folder / "free.mp4"))) == 25
+    assert metrics["head_motion"]["seeds"] == 5 and metrics["head_motion"]["seed_correlation"] < 1
+    assert metrics["eyes"]["blinks_per_minute"]["out"] > 0
 
 
 def test_delete_removes_every_trace(finetuned, voice):

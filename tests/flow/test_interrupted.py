@@ -34,7 +34,9 @@ def test_prepare_killed_again_and_again_gives_the_same_identity(prepared: World)
     shutil.rmtree(root, ignore_errors=True)
     stages = ("clip", "track", "texture")
     shutil.copytree(
-        prepared.identities / "me", root, ignore=shutil.ignore_patterns(*stages, "mapping*", "refiner*")
+        prepared.identities / "me",
+        root,
+        ignore=shutil.ignore_patterns(*stages, "mapping*", "motion*", "refiner*"),
     )
     identity = Identity.open("killed", prepared.identities)
     for stage in stages:
@@ -72,7 +74,7 @@ def blind(finetuned: World) -> Identity:
     root = finetuned.identities / "blind"
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(finetuned.identities / "me", root)
-    for name in ("mapping", "refiner"):
+    for name in ("mapping", "motion", "refiner"):
         shutil.rmtree(root / name)
     _garbage(root / HELD_OUT[0])
     shutil.rmtree(root / HELD_OUT[1])
@@ -118,7 +120,7 @@ def test_finetune_sees_no_held_out_frame_and_survives_kill_and_stop(finetuned: W
 
     finetuned.run(*words)
     me = finetuned.identities / "me"
-    for name in ("mapping", "refiner"):
+    for name in ("mapping", "motion", "refiner"):
         there, here = _weights(me, name), _weights(blind.root, name)
         assert there.keys() == here.keys() and len(there) > 10
         for key, value in there.items():

@@ -129,3 +129,47 @@ def test_high_pass_keeps_detail_and_drops_the_rest():
     np.testing.assert_allclose(compose.high_pass(flat, 1.5), 0, atol=1e-6)
     checks = flat + 0.1 * ((np.indices((32, 32)).sum(0) % 2) * 2 - 1)[..., None].astype(np.float32)
     np.testing.assert_allclose(compose.high_pass(checks, 2.0), checks - 0.4, atol=0.01)
+
+
+def test_the_whole_head_moves_with_the_face_and_the_surroundings_stay(face_px):
+    """Hair above the face moves as the face does; far away nothing moves; the face lands on its place."""
+    y, x = np.mgrid[:300, :300].astype(np.float32)
+    frame = np.stack([x * 255 / 300, y * 255 / 300, 0 * x], -1).astype(np.uint8)
+    old = face_px * 0.6 + [90, 110]
+    angle, shift = 0.08, np.array([7.0, -4.0])
+    center = old[mesh468.FACE_OVAL].mean(0)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    new = (old - center) @ turn.T + center + shift
+    moved, settled = compose.move_head(frame, new, old)
+    np.testing.assert_allclose(settled, new, atol=0.05)  # a rigid turn is affine: nothing is left to warp
+
+    def shown(point: np.ndarray) -> np.ndarray:
+        """Which place of the frame the moved picture shows at a point: its colour says."""
+        return moved[round(point[1]), round(point[0]), :2] * (300 / 255.0)
+
+    oval = new[mesh468.FACE_OVAL]
+    above = np.array([oval[:, 0].mean(), oval[:, 1].min() - 0.2 * np.ptp(oval[:, 1])])
+    back = (above - center - shift) @ turn + center
+    np.testing.assert_allclose(shown(above), back, atol=2.0)
+    for corner in ((3, 3), (296, 4), (5, 295)):
+        np.testing.assert_array_equal(moved[corner[1], corner[0]], frame[corner[1], corner[0]])
+    same, unmoved = compose.move_head(frame, old + 0.1, old)
+    assert same is frame and unmoved is old
+
+
+def test_a_morph_shows_a_moved_thing_once_and_half_way():
+    first = np.full((160, 240, 3), 200, np.uint8)
+    second = first.copy()
+    rng = np.random.default_rng(0)
+    thing = cv2.GaussianBlur(rng.integers(0, 120, (50, 50, 3), np.uint8), (0, 0), 2)
+    first[50:100, 80:130], second[50:100, 90:140] = thing, thing
+    middle = compose.morph(first, second, 0.5)
+    expected = np.full_like(first, 200)
+    expected[50:100, 85:135] = thing
+    blend = cv2.addWeighted(first, 0.5, second, 0.5, 0)
+
+    def error(image: np.ndarray) -> float:
+        return float(np.abs(image.astype(int) - expected).mean())
+
+    assert error(middle) < 0.4 * error(blend)
+    np.testing.assert_allclose(compose.morph(first, second, 0.0), first, atol=3)

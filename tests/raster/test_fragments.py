@@ -54,7 +54,7 @@ def test_gradients_match_finite_differences(head):
         bary, depth = raster_oracle.fragments(verts_clip, faces, ids)
         return (bary * bary_weight[solid]).sum() + (depth * depth_weight[solid]).sum()
 
-    gradient = np.asarray(jax.grad(loss)(jnp.asarray(clip)))
+    gradient = np.asarray(jax.jit(jax.grad(loss))(jnp.asarray(clip)))
     touched = np.unique(faces[ids[solid]])
     scale = np.abs(gradient).max()
     for vert in rng.choice(touched, 25, replace=False):
@@ -82,7 +82,8 @@ def test_gradients_under_jit_and_vmap(head):
         color = interpolate(verts_clip[..., :3], seen, topology)
         return (seen.bary[..., 0] ** 2).sum() + seen.depth.sum() + (color**2).sum()
 
-    expected = np.stack([np.asarray(jax.grad(loss)(c)) for c in clips])
+    alone = jax.jit(jax.grad(loss))
+    expected = np.stack([np.asarray(alone(c)) for c in clips])
     scale = np.abs(expected).max()
     assert scale > 0
     for gradient in (jax.grad(loss)(clips), jax.jit(jax.vmap(jax.grad(loss)))(clips)):
@@ -142,6 +143,37 @@ def test_interpolation_gradient_is_the_transpose(head):
     gradient = jax.grad(lambda a: (interpolate(a, seen, topology) * weight).sum())(jnp.asarray(attributes))
     image = np.asarray(interpolate(jnp.asarray(change), seen, topology), np.float64)
     np.testing.assert_allclose((np.asarray(gradient) * change).sum(), (image * weight).sum(), rtol=1e-4)
+
+
+def test_screen_linear_weights(head):
+    clip, faces, topology, seen = head
+    ids = np.asarray(seen.face_id)
+    rows, columns = np.nonzero(ids >= 0)
+    flat = rasterize(jnp.asarray(clip), topology, HEIGHT, WIDTH, perspective=False)
+    np.testing.assert_array_equal(flat.face_id, ids)
+    corners = clip[faces[ids[rows, columns]]].astype(np.float64)
+    corners = corners / corners[..., 3:]
+    # the weights that put the corners' places on the image at the pixel
+    weights = np.asarray(flat.bary, np.float64)[rows, columns]
+    x, y = (np.einsum("ni,ni->n", weights, corners[..., axis]) for axis in range(2))
+    np.testing.assert_allclose((x + 1) * WIDTH / 2, columns + 0.5, atol=2e-3)
+    np.testing.assert_allclose((1 - y) * HEIGHT / 2, rows + 0.5, atol=2e-3)
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
+    assert np.abs(np.asarray(flat.bary) - np.asarray(seen.bary)).max() > 0.02
+
+
+def test_background(head):
+    clip, _, topology, seen = head
+    outside = np.asarray(seen.face_id) < 0
+    values = jnp.asarray(clip[:, :3])
+    plain = np.asarray(interpolate(values, seen, topology))
+    picture = np.random.default_rng(0).uniform(size=(HEIGHT, WIDTH, 3)).astype(np.float32)
+    for background in (0.5, np.array([0.1, 0.2, 0.3], np.float32), picture):
+        image = np.asarray(interpolate(values, seen, topology, background=background))
+        np.testing.assert_array_equal(image[~outside], plain[~outside])
+        np.testing.assert_array_equal(image[outside], np.broadcast_to(background, image.shape)[outside])
+    pull = jax.grad(lambda b: interpolate(values, seen, topology, background=b).sum())(jnp.asarray(picture))
+    np.testing.assert_array_equal(pull, np.broadcast_to(outside[..., None], picture.shape))
 
 
 def test_attributes_may_have_the_batch_or_none(head):
