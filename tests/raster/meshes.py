@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from talkjax.raster import Topology
+
 
 def head_mesh(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
     """A bumpy ellipsoid with a nose: verts [v 3], faces [f 3], outward counter-clockwise.
@@ -88,4 +90,18 @@ def padded(clip: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     more_faces = np.zeros((MAX_FACES - len(faces), 3), np.int32)
     return np.concatenate([clip, more_verts]).astype(np.float32), np.concatenate([faces, more_faces]).astype(
         np.int32
+    )
+
+
+def padded_topology(faces: np.ndarray, n_verts: int, n_faces: int, n_edges: int) -> Topology:
+    """Empty faces and absent edges are added: meshes of one size share a program."""
+    faces = np.pad(faces, ((0, n_faces - len(faces)), (0, 0))).astype(np.int32)
+    topology = Topology.from_faces(faces, n_verts)
+    edges, missing = topology.edges, n_edges - len(topology.edges.verts)
+    return topology.replace(
+        edges=edges.replace(
+            verts=np.pad(edges.verts, ((0, missing), (0, 0))),
+            faces=np.pad(edges.faces, ((0, 0), (0, missing)), constant_values=n_faces),
+            same_way=np.pad(edges.same_way, (0, missing)),
+        )
     )

@@ -11,11 +11,10 @@ import pytest
 
 from talkjax.errors import InputError
 from talkjax.raster import Topology, antialias, rasterize
-from talkjax.raster.edges import Edges
 from talkjax.raster.silhouette import Frame, silhouette
 from talkjax.types import Fragments
 from tests.oracles import antialias_oracle, raster_oracle
-from tests.raster.meshes import head_mesh, on_grid, padded, soup, view
+from tests.raster.meshes import head_mesh, on_grid, padded, padded_topology, soup, view
 
 HEIGHT, WIDTH = 52, 70
 MAX_EDGES = 4096
@@ -24,16 +23,7 @@ MAX_EDGES = 4096
 def topology_of(clip, faces) -> tuple[np.ndarray, Topology]:
     """A mesh padded, edges too, so that all tests share one compiled program."""
     clip, faces = padded(clip, np.asarray(faces))
-    topology = Topology.from_faces(faces, len(clip))
-    edges, n = topology.edges, len(topology.edges.verts)
-    missing = MAX_EDGES - n
-    edges = Edges(
-        verts=np.pad(edges.verts, ((0, missing), (0, 0))),
-        faces=np.pad(edges.faces, ((0, 0), (0, missing)), constant_values=len(faces)),
-        same_way=np.pad(edges.same_way, (0, missing)),
-        part=edges.part,
-    )
-    return clip, topology.replace(edges=edges)
+    return clip, padded_topology(faces, len(clip), len(faces), MAX_EDGES)
 
 
 @functools.partial(jax.jit, static_argnames="cull")
