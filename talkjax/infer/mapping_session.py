@@ -34,7 +34,7 @@ frame. So its frames come out up to 600 ms later than those of `default`; what a
 same."""
 SPEAKS, SILENT = 0.5, 0.3
 """Speech begins above and ends below these probabilities."""
-REST_AFTER, REST_RAMP, WAKE = 6, 8, 3
+REST_AFTER, REST_RAMP, WAKE = 12, 8, 3
 """Frames of silence before the mouth begins to come to rest, frames it takes, frames it takes to be free
 again."""
 

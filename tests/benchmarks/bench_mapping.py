@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 import talkjax  # noqa: F401  (before JAX: sets its flags)
 from talkjax.config import MappingConfig
@@ -115,6 +115,7 @@ def table_line(split: str, init: str, m: dict[str, Any]) -> str:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    logging.set_verbosity(logging.WARNING)  # the checkpoint library tells much
     identity = Identity.open(IDENTITY.value, IDENTITIES_DIR.value)
     root = identity.root
     model = load_model(root / "track" / "model.npz")

@@ -9,16 +9,18 @@ from talkjax.audio.shift import advance_sound
 from talkjax.data.coarticulation import articulate
 from talkjax.data.speech_deformers import lip_gap, speech_exp
 from talkjax.data.synthetic_voice import load_voice
-from talkjax.infer.sound_offset import estimate_offset
+from talkjax.infer.sound_offset import MIN_REPAIR, NETWORK_LAG, estimate_offset
 
 FRAMES = 300
 
 
 @pytest.fixture(scope="module")
 def speech() -> tuple[np.ndarray, np.ndarray]:
-    """(sound, lip opening with a tracker's noise): not one of the corpus's utterances."""
+    """(sound, lip opening with a tracker's noise) of a person who moves as far ahead of the sound as real
+    ones."""
     voice = load_voice("voice_train")
-    opening = lip_gap(speech_exp(articulate(voice.phones, (np.arange(FRAMES) + 0.5) / 25)))
+    times = (np.arange(FRAMES) + 0.5 + NETWORK_LAG) / 25
+    opening = lip_gap(speech_exp(articulate(voice.phones, times)))
     noise = np.random.default_rng(0).normal(0, 0.02, FRAMES)
     return voice.wav[: FRAMES * 640], opening + noise
 
@@ -28,7 +30,7 @@ def test_known_shifts_come_back_within_half_a_frame(speech, late) -> None:
     wav, opening = speech
     found = estimate_offset(advance_sound(wav, -late), opening)
     assert found.confident and found.frames == pytest.approx(late, abs=0.5)
-    assert found.repair == (0.0 if late == 0 else found.frames)
+    assert found.repair == (found.frames if abs(late) > MIN_REPAIR else 0.0)
     assert found.correlation >= found.at_zero
 
 
