@@ -86,10 +86,10 @@ def winner(buffer: KeyBuffer) -> Int[Array, "n"]:
     return lax.bitcast_convert_type(low, jnp.int32)
 
 
-def nothing_far(n_pixels: int) -> KeyBuffer:
-    """Buffer for `keep_largest` with nothing in it: zeros."""
+def nothing_kept(n: int, zero: Int[Array, ""]) -> KeyBuffer:
+    """Buffer for `keep_largest` with nothing in it: zeros (the caller's)."""
     with x64():
-        return jnp.zeros((n_pixels,), jnp.uint64)
+        return jnp.broadcast_to(zero.astype(jnp.uint64), (n,))
 
 
 def keep_largest(

@@ -85,12 +85,12 @@ def _find(seen: Frame, faces4: Array, edges: Edges, *, capacity: int, cull: bool
     height, width = seen.face_id.shape
     facing = _facing(seen.verts_clip, faces4, height, width, cull)
     listed, count = _outline(facing, edges)
-    n_pairs = 2 * height * width
+    zero = facing[-1] * 0  # under shard_map, loops must start from what varies as the frames do
     state = _Winners(
-        key=depth_key.nothing_far(n_pairs),
-        pair=jnp.zeros((capacity,), jnp.int32),
-        edge=jnp.zeros((capacity,), jnp.int32),
-        n_listed=jnp.int32(0),
+        key=depth_key.nothing_kept(2 * height * width, zero),
+        pair=jnp.zeros((capacity,), jnp.int32) + zero,
+        edge=jnp.zeros((capacity,), jnp.int32) + zero,
+        n_listed=zero,
     )
 
     def step(state: tuple[Array, _Winners]) -> tuple[Array, _Winners]:
@@ -99,7 +99,7 @@ def _find(seen: Frame, faces4: Array, edges: Edges, *, capacity: int, cull: bool
         entry = jnp.where(i * EDGE_CHUNK + jnp.arange(EDGE_CHUNK, dtype=jnp.int32) < count, entry, -1)
         return i + 1, _cross_all(winners, entry, seen, edges)
 
-    state = lax.while_loop(lambda s: s[0] * EDGE_CHUNK < count, step, (jnp.int32(0), state))[1]
+    state = lax.while_loop(lambda s: s[0] * EDGE_CHUNK < count, step, (zero, state))[1]
     entries = jnp.arange(capacity, dtype=jnp.int32)
     wins = (entries < state.n_listed) & (depth_key.kept_tag(state.key[state.pair]) == state.edge)
     return Found(state.pair, jnp.where(wins, state.edge, -1), state.n_listed <= capacity, state.key)
@@ -207,7 +207,7 @@ def _cross_all(winners: _Winners, entry: Int[Array, "k"], seen: Frame, edges: Ed
         winners = _keep(winners, rows[owner], marks[owner], k, used, seen, edges)
         return start + CROSSING_CHUNK, winners
 
-    return lax.while_loop(lambda state: state[0] < total[-1], step, (jnp.int32(0), winners))[1]
+    return lax.while_loop(lambda state: state[0] < total[-1], step, (total[0] * 0, winners))[1]
 
 
 def _keep(

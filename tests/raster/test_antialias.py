@@ -485,7 +485,7 @@ def test_batch_loop_vmap_and_shards_agree():
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     spec = jax.sharding.PartitionSpec("data")
     # the whole batch at once, on a shard
-    sharded = jax.shard_map(pull_of, mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
+    sharded = jax.shard_map(pull_of, mesh=mesh, in_specs=spec, out_specs=spec)
     for program in (sharded, jax.vmap(pull_of)):
         gradient, image = jax.jit(program)(clips, seen)
         np.testing.assert_allclose(image, images, atol=1e-5)
