@@ -11,6 +11,12 @@ import pytest
 
 import talkjax  # noqa: F401  (sets XLA_FLAGS before JAX starts)
 
+# isort: split
+import jax
+
+# on an accelerator float32 products are shortened by default, and tolerances here are those of float32
+jax.config.update("jax_default_matmul_precision", "highest")
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 

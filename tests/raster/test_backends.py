@@ -96,7 +96,7 @@ def test_same_ids_when_sharded():
     done = subprocess.run(
         [sys.executable, "-c", SHARDED],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": flags},
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
     )
