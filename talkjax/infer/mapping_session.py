@@ -19,9 +19,11 @@ from jaxtyping import Array, Float
 
 from talkjax.audio.mfcc import FRAME as MFCC_FRAME
 from talkjax.audio.mfcc import HOP, PAD, PRE_EMPHASIS, WINDOW, cepstra
+from talkjax.audio.running import SPEECH_RANGE
 from talkjax.infer.general_weights import SPEECH_FLAG
 from talkjax.nets import mapping_stream as frames
 from talkjax.tasks.mapping import from_output, make_net
+from talkjax.tasks.mapping_general import WARMUP_FRAMES
 from talkjax.tasks.mapping_personal import finish_frame
 from talkjax.tasks.mapping_targets import Targets
 
@@ -32,6 +34,7 @@ PAPER_BLOCK = 16
 """Frames that the `paper` preset makes at once: its first linear layer is 100 MB, too much to read for each
 frame. So its frames come out up to 600 ms later than those of `default`; what a frame depends on is the
 same."""
+_MIRRORED = (frames.DELAY + 2) * SAMPLES  # samples kept for the end
 SPEAKS, SILENT = 0.5, 0.3
 """Speech begins above and ends below these probabilities."""
 REST_AFTER, REST_RAMP, WAKE = 12, 8, 3
@@ -108,7 +111,7 @@ class MappingStream:
         self._constants = (weights, jax.tree.map(jnp.asarray, mapping.targets._asdict()))
         self._n_exp = mapping.n_exp
         self._state = start(*self._constants)
-        self._buffer = np.zeros(0, np.float32)
+        self._buffer = self._recent = np.zeros(0, np.float32)
         self._received = self._fed = self._given = 0
         self._begun = self._done = False
 
@@ -121,15 +124,24 @@ class MappingStream:
         if self._done:
             raise ValueError("this stream was finished; begin another one")
         self._received += len(chunk)
-        return self._feed(np.nan_to_num(chunk, posinf=0.0, neginf=0.0))
+        chunk = np.nan_to_num(chunk, posinf=0.0, neginf=0.0)
+        self._recent = np.concatenate([self._recent, chunk])[-_MIRRORED:]
+        return self._feed(chunk)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """The frames still owed, as if silence followed; a last frame counts when half of it was pushed."""
+        """The frames still owed, as if the sound went on backwards; a last frame counts when half of it was
+        pushed.
+
+        (A recording's background that suddenly stops would sound like a consonant.)
+        """
         total = (self._received + SAMPLES // 2) // SAMPLES
         blocks = -(-(total + frames.DELAY) // self._block)
         missing = blocks * self._block * SAMPLES + frames.LEAD - self._received
         owed = max(total - self._given, 0)
-        exp, pose = self._feed(np.zeros(max(missing, 0), np.float32))
+        following = np.zeros(max(missing, 0), np.float32)
+        mirrored = self._recent[::-1][: len(following)]
+        following[: len(mirrored)] = mirrored
+        exp, pose = self._feed(following)
         self._done = True
         return exp[:owed], pose[:owed]
 
@@ -183,7 +195,10 @@ def _hear(weights: Any, state: Any, samples: Array) -> tuple[dict[str, Any], Arr
     general, hidden = frames.feed_net(weights["general"], state["general"], sound)
     flags = weights["general"]["flags"]
     logit = hidden @ flags["kernel"][:, SPEECH_FLAG] + flags["bias"][SPEECH_FLAG]
-    return {"sound": sound, "general": general}, jax.nn.sigmoid(logit)
+    # the network was not scored on the beginning of recordings: there, only what is loud counts as speech
+    early = sound.fed - frames.DELAY <= WARMUP_FRAMES
+    heard = jnp.where(early & (sound.loudness[0] < -SPEECH_RANGE), 0.0, jax.nn.sigmoid(logit))
+    return {"sound": sound, "general": general}, heard
 
 
 def _settled(rest_state: Any, fed: Array, new: Any) -> Any:

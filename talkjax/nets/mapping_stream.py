@@ -35,13 +35,17 @@ KEPT_ROWS = ROWS_PER_VIDEO_FRAME * (DELAY + 1) + CONTEXT_ROWS
 
 @struct.dataclass
 class SoundState:
-    """The sound so far: number of frames fed, last samples `[240]`, levels, last normalised rows `[36
-    40]`."""
+    """The sound so far: number of frames fed, last samples `[240]`, levels, last normalised rows `[36 40]`.
+
+    loudness `[6]`: how far the loudest row of each of the last frames lies over the level (natural log of
+    power).
+    """
 
     fed: Array
     samples: Array
     levels: LevelState
     rows: Array
+    loudness: Array
 
 
 @struct.dataclass
@@ -54,7 +58,8 @@ class NetState:
 
 def start_sound() -> SoundState:
     """Nothing fed; silence before the beginning."""
-    return SoundState(jnp.int32(0), jnp.zeros(TAIL), start_levels(), jnp.zeros((KEPT_ROWS, 40)))
+    rows = jnp.zeros((KEPT_ROWS, 40))
+    return SoundState(jnp.int32(0), jnp.zeros(TAIL), start_levels(), rows, jnp.zeros(DELAY + 1))
 
 
 def start_net(params: Any) -> NetState:
@@ -69,12 +74,14 @@ def feed_sound(state: SoundState, samples: Float[Array, "640"]) -> SoundState:
     """The next 640 samples; the stream begins 120 samples into the recording (see `LEAD`)."""
     sound = jnp.concatenate([state.samples, samples])
     index = np.arange(ROWS_PER_VIDEO_FRAME)[:, None] * HOP + np.arange(FRAME)
-    levels, rows = state.levels, []
+    levels, rows, loud = state.levels, [], jnp.float32(-jnp.inf)
     for row in log_mel_frames(sound[index]):
         levels, normal = normalize_row(levels, row)
         rows.append(normal)
+        loud = jnp.maximum(loud, jax.nn.logsumexp(row) - levels.level)
     kept = jnp.concatenate([state.rows[ROWS_PER_VIDEO_FRAME:], jnp.stack(rows)])
-    return SoundState(state.fed + 1, sound[-TAIL:], levels, kept)
+    loudness = jnp.concatenate([state.loudness[1:], loud[None]])
+    return SoundState(state.fed + 1, sound[-TAIL:], levels, kept, loudness)
 
 
 def _dense(layer: Any, x: Array) -> Array:

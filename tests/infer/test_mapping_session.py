@@ -83,7 +83,8 @@ def test_the_first_frames_do_not_depend_on_what_follows(mapping, wav) -> None:
     short, _ = mapping(wav[: 640 * 30], 30)
     np.testing.assert_array_equal(short[:24], exp[:24])  # the look-ahead is 247.5 ms, 6.2 frames
     longer, _ = mapping(wav[: 640 * 30], 50)  # silence goes on
-    np.testing.assert_array_equal(longer[:30], short)
+    assert len(longer) == 50
+    np.testing.assert_array_equal(longer[:24], short[:24])
 
 
 @pytest.mark.parametrize("sound", ["digital", "noise"])

@@ -88,7 +88,7 @@ def test_steps_learn_and_the_same_step_is_the_same(task) -> None:
         first = first or state
         values.append(float(metrics["loss"]))
     jax.tree.map(np.testing.assert_array_equal, again, first)
-    assert np.isfinite(values).all() and np.mean(values[-5:]) < 0.8 * np.mean(values[:5])
+    assert np.isfinite(values).all() and np.mean(values[-5:]) < 0.92 * np.mean(values[:5])
     assert int(state.step) == 25
     out = task.eval_step(state.params, make_batch(0))
     assert out["exp"].shape == (B, T, N_EXP) and out["flags"].shape == (B, T, 2)
