@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from talkjax.config import FPS
 
 CLOSED = 0.28  # share of a full closure at which a lid counts as closing
+LEAST_CLOSURE, USUAL_CLOSURE = 0.6, 0.9  # of the blink axes where eyes are shut: a clip may not show it
 LONGEST_BLINK = 10  # frames; a longer closure is a look down or a rest of the eyes, part of the course
 MARGIN = (2, 4)  # frames of a blink before and after it counts as closing
 USUAL_RATE = 17 / 60  # blinks per second of people in general
@@ -68,7 +69,7 @@ def fit_eye_style(
     blink = (exp_names.index("blink_R"), exp_names.index("blink_L"))
     course = np.concatenate([exp[:, axes], gaze], 1).astype(np.float64)
     lids = exp[:, list(blink)].astype(np.float64)
-    full = max(np.percentile(lids.mean(1), 99), 0.3)
+    full = max(np.percentile(lids.mean(1), 99), LEAST_CLOSURE)
     events = lid_events(lids.mean(1) / full)
     hidden = ~np.asarray(valid, bool)
     whole = []
@@ -83,7 +84,7 @@ def fit_eye_style(
     pair = [int(np.flatnonzero(axes == b)[0]) for b in blink]
     if not shapes:
         shapes = [np.zeros((len(USUAL_SHAPE), len(axes)))]
-        shapes[0][:, pair] = USUAL_SHAPE[:, None] * full
+        shapes[0][:, pair] = USUAL_SHAPE[:, None] * max(full, USUAL_CLOSURE)
     turned = np.concatenate([np.ones((len(euler), 1)), euler], 1)
     seen = ~hidden if (~hidden).sum() > 20 else np.ones(len(exp), bool)
     penalty = 0.05 * seen.sum() * np.diag([0, *np.var(euler, axis=0) + 1e-6])

@@ -5,13 +5,9 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
-from scipy.ndimage import convolve1d
+from jaxtyping import Float, Int
 
-from talkjax.face import mesh468
-from talkjax.face.model import face_verts
 from talkjax.infer.layers import Motion
 from talkjax.infer.person import Person, Segment
 from talkjax.infer.pose_sources import ping_pong
@@ -19,8 +15,6 @@ from talkjax.infer.retrieval import gaze_of
 from talkjax.types import FaceModel
 
 UPPER_FACE = ("blink", "squint", "wide", "brow")
-SILENCE_FRAMES = 12  # about half a second
-REST_RAMP = 4  # frames in which the mouth closes and opens around a silence
 
 
 def upper_face(model: FaceModel) -> np.ndarray:
@@ -69,33 +63,3 @@ def blind_motion(person: Person, mouth_exp: Float[np.ndarray, "t e"], segment: S
         gaze=gaze_of(person.train.landmarks)[idle],
         source=np.arange(len(segment)),
     )
-
-
-def rest_expression(person: Person) -> Float[np.ndarray, "e"]:
-    """The closed resting mouth: median expression of the tenth of the frames with the least opening."""
-    verts = np.asarray(
-        face_verts(person.model, jnp.zeros(person.model.id_basis.shape[0]), jnp.asarray(person.train.exp))
-    )
-    opening = np.abs(verts[:, mesh468.UPPER_LIP_INNER, 1] - verts[:, mesh468.LOWER_LIP_INNER, 1])
-    opening = np.where(person.train.valid, opening, np.inf)
-    count = max(len(opening) // 10, 1)
-    return np.median(person.train.exp[np.argsort(opening)[:count]], axis=0)
-
-
-def rest_in_silence(
-    exp: Float[np.ndarray, "t e"], active: Bool[np.ndarray, "t"], rest: Float[np.ndarray, "e"]
-) -> Float[np.ndarray, "t e"]:
-    """Lets the mouth come to rest where nobody speaks for `SILENCE_FRAMES` or longer.
-
-    Shorter pauses are left to the mapping: mouths stay open between words.
-    """
-    quiet = ~np.asarray(active, bool)
-    edges = np.flatnonzero(np.diff(np.r_[False, quiet, False].astype(np.int8)))
-    weight = np.zeros(len(exp), np.float32)
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
-        if end - start >= SILENCE_FRAMES:
-            weight[start:end] = 1.0
-    ramp = np.hanning(2 * REST_RAMP + 1)
-    # only inwards: the mouth is free again when speech begins, with some anticipation
-    weight = np.minimum(weight, convolve1d(weight, ramp / ramp.sum(), mode="nearest"))
-    return (exp + weight[:, None] * (rest - exp)).astype(np.float32)

@@ -54,6 +54,7 @@ def test_a_clip_without_blinks_gives_usual_ones():
     style = _style(*_person(3, np.array([], int)))
     lids, _ = eye_motion.eye_course(style, np.zeros((1500, 3)), 0)
     assert 1 <= len(eye_motion.lid_events(lids[:, [0, 2]].mean(1))) <= 12  # rare, as in the clip
+    assert lids[:, 0].max() > 0.8  # and yet they shut the eyes
 
 
 def test_gaze_is_alive_with_a_still_head_and_follows_a_turning_one():
