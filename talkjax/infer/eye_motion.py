@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 
 from talkjax.config import FPS
 
-CLOSED = 0.28  # share of a full closure at which a lid counts as closing
+CLOSED, SHUT = 0.28, 0.4  # shares of a full closure: a lid counts as closing; a blink gets that far
 LEAST_CLOSURE, USUAL_CLOSURE = 0.6, 0.9  # of the blink axes where eyes are shut: a clip may not show it
 LONGEST_BLINK = 10  # frames; a longer closure is a look down or a rest of the eyes, part of the course
 MARGIN = (2, 4)  # frames of a blink before and after it counts as closing
@@ -53,7 +53,7 @@ def lid_events(lid: Float[np.ndarray, "t"]) -> list[tuple[int, int]]:
     closed = lid > CLOSED
     edges = np.diff(np.concatenate([[0], closed.astype(np.int8), [0]]))
     runs = zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True)
-    return [(int(a), int(b)) for a, b in runs if b - a <= LONGEST_BLINK]
+    return [(int(a), int(b)) for a, b in runs if b - a <= LONGEST_BLINK and lid[a:b].max() >= SHUT]
 
 
 def fit_eye_style(

@@ -87,4 +87,5 @@ def test_a_long_closure_is_no_blink():
     lid = np.zeros(100)
     lid[10:14] = 1
     lid[40:60] = 1
+    lid[70:73] = 0.35  # a squint
     assert eye_motion.lid_events(lid) == [(10, 14)]
