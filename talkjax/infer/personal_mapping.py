@@ -20,6 +20,7 @@ import numpy as np
 from talkjax.audio.mfcc import mfcc_windows
 from talkjax.config import MappingConfig, config_hash
 from talkjax.errors import InputError
+from talkjax.evaluate.speech import auc
 from talkjax.infer.general_weights import GeneralNetwork, load_general
 from talkjax.infer.mapping_data import PersonalData, fitted_wav
 from talkjax.infer.mapping_session import Mapping as Mapping
@@ -134,7 +135,7 @@ def _fit_default(
         "ridge_bias": ridge[1],
         "share": np.float32(RIDGE_SHARE),
         "gain": np.float32(personal.GAIN),
-        "press": personal.calibrated_press(logits, float(data.closed.mean())),
+        "press": personal.calibrated_press(logits, float(data.closed.mean()), choice["closed_auc"]),
         **_common(general, segment.exp, data.rest_frames),
     }
     return Mapping("default", data.targets, weights), choice
@@ -171,9 +172,11 @@ def _choice(
     seed = personal.MEMBERS * config.seed
     predict = jax.jit(task.standardised)
     errors: dict[int, float] = {}
+    aucs: dict[int, float] = {}
 
     def check(state: Any, step: int) -> None:
-        net = np.asarray(predict(state.params, jnp.asarray(data.normal)))[:, :-1]
+        out = np.asarray(predict(state.params, jnp.asarray(data.normal)))
+        net, aucs[step] = out[:, :-1], auc(out[held, -1], data.closed[held] > 0.5)
         errors[step] = data.lip_error(RIDGE_SHARE * ridges[strength] + (1 - RIDGE_SHARE) * net, held)
 
     with progress("mapping: length", config.steps) as ticker, StopSignals() as stop:
@@ -192,6 +195,7 @@ def _choice(
         check(last, config.steps)
     steps = min(errors, key=lambda s: errors[s])
     choice = {"steps": steps, "ridge": strength, "validation_error": errors[steps], "init": config.init}
+    choice["closed_auc"] = aucs[steps] if np.isfinite(aucs[steps]) else 0.0  # none or all of them closed
     write_json(file, choice)
     return choice
 

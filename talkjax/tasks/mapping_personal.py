@@ -44,9 +44,12 @@ WEIGHTS = {
 }
 PRESS = (0.45, 0.85)
 """Probability of closed lips at which pressing begins and is complete, where nothing is calibrated."""
-PRESS_BELOW, PRESS_ABOVE = 0.1, 0.4
-"""Around the probability that as many training frames exceed as have closed lips. A narrower band closes
-more surely and follows the opening less well (chosen within the training parts)."""
+PRESS_BELOW = 0.1
+PRESS_ABOVE = {0.95: 0.1, 0.8: 0.4}
+"""AUC of the closure output on frames left out -> width of the band above the calibrated probability.
+
+A narrow band closes decisively, which only a person whose closures are heard surely deserves; else it
+costs correlation (chosen within the training parts of the development clip)."""
 GAIN = 1.25
 """Of expression around its mean: what minimises an error on little data moves too little."""
 
@@ -195,16 +198,21 @@ def general_start(
     return jax.tree.map(lambda p: jnp.asarray(p, jnp.float32), start)
 
 
-def calibrated_press(logits: np.ndarray, closed_share: float) -> np.ndarray:
-    """`[2]` probabilities at which pressing begins and is complete, so that as many frames close as the
-    person's.
+def calibrated_press(logits: np.ndarray, closed_share: float, auc: float) -> np.ndarray:
+    """`[2]` probabilities at which pressing begins and is complete.
+
+    It begins where as many training frames lie above as have closed lips.
 
     Args:
       logits: `[t]` closure output on the training frames. closed_share: of them with closed lips.
+      auc: of the closure output on training frames that were left out; nan where it is not known.
     """
     probability = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
     middle = float(np.quantile(probability, 1 - min(max(closed_share, 0.02), 0.6)))
-    return np.array([middle - PRESS_BELOW, middle + PRESS_ABOVE], np.float32)
+    known = sorted(PRESS_ABOVE)
+    widths = [PRESS_ABOVE[k] for k in known]
+    above = float(np.interp(auc if np.isfinite(auc) else 0.0, known, widths))
+    return np.array([middle - PRESS_BELOW, middle + above], np.float32)
 
 
 def finish_frame(

@@ -26,6 +26,11 @@ def task() -> GeneralMappingTask:
     return GeneralMappingTask(scales, n_phones=5, steps=50)
 
 
+@pytest.fixture(scope="module")
+def loss(task):
+    return jax.jit(task.loss)
+
+
 def make_batch(seed: int = 0) -> GeneralBatch:
     rng = np.random.default_rng(seed)
     sound = rng.normal(0, 3, (B, 4 * T, 40))
@@ -48,18 +53,18 @@ def perfect(task: GeneralMappingTask, batch: GeneralBatch) -> dict[str, jax.Arra
     }
 
 
-def test_the_truth_costs_nothing_and_a_mumble_costs_more_than_a_late_truth(task) -> None:
+def test_the_truth_costs_nothing_and_a_mumble_costs_more_than_a_late_truth(task, loss) -> None:
     batch = make_batch()
     outputs = perfect(task, batch)
-    total, terms = task.loss(outputs, batch)
+    total, terms = loss(outputs, batch)
     assert float(total) < 0.01 and all(float(term) < 0.01 for term in terms.values())
     mean = outputs["face"].mean(1, keepdims=True)
-    mumble, terms = task.loss({**outputs, "face": mean + 0.1 * (outputs["face"] - mean)}, batch)
+    mumble, terms = loss({**outputs, "face": mean + 0.1 * (outputs["face"] - mean)}, batch)
     assert float(terms["correlation"]) < 0.05  # the shape is right
     assert float(terms["spread"]) > 0.2 and float(mumble) > 0.5  # its size is not
 
 
-def test_unknown_parts_are_left_out_and_give_no_nan(task) -> None:
+def test_unknown_parts_are_left_out_and_give_no_nan(task, loss) -> None:
     batch = make_batch()
     outputs = perfect(task, batch)
     unknown = batch._replace(
@@ -67,15 +72,15 @@ def test_unknown_parts_are_left_out_and_give_no_nan(task) -> None:
         phones=np.full_like(batch.phones, -1),
     )  # fmt: skip
     wrong = {**outputs, "face": outputs["face"].at[..., :7].add(5.0), "phones": -outputs["phones"]}
-    total, terms = task.loss(wrong, unknown)
+    total, terms = loss(wrong, unknown)
     assert float(total) < 0.01 and float(terms["phones"]) == 0
-    grads = jax.grad(lambda o: task.loss(o, unknown)[0])(wrong)
+    grads = jax.jit(jax.grad(lambda o: task.loss(o, unknown)[0]))(wrong)
     assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
     valid = batch.valid.copy()
     valid[:, 10:] = False
     damaged = {**outputs, "face": outputs["face"].at[:, 10:].add(5.0)}
-    assert float(task.loss(damaged, batch._replace(valid=valid))[1]["exp"]) < 0.01
-    assert float(task.loss(damaged, batch)[1]["exp"]) > 1
+    assert float(loss(damaged, batch._replace(valid=valid))[1]["exp"]) < 0.01
+    assert float(loss(damaged, batch)[1]["exp"]) > 1
 
 
 def test_steps_learn_and_the_same_step_is_the_same(task) -> None:
@@ -90,7 +95,7 @@ def test_steps_learn_and_the_same_step_is_the_same(task) -> None:
     jax.tree.map(np.testing.assert_array_equal, again, first)
     assert np.isfinite(values).all() and np.mean(values[-5:]) < 0.92 * np.mean(values[:5])
     assert int(state.step) == 25
-    out = task.eval_step(state.params, make_batch(0))
+    out = jax.jit(task.eval_step)(state.params, make_batch(0))
     assert out["exp"].shape == (B, T, N_EXP) and out["flags"].shape == (B, T, 2)
 
 

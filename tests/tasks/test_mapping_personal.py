@@ -90,3 +90,14 @@ def test_lips_are_pressed_where_closed_and_only_there(targets) -> None:
     moved = shut_frame[gap > 0, :N_EXP] - open_frame[gap > 0, :N_EXP]
     assert np.allclose(moved[:, 3], 0, atol=1e-5) and np.abs(moved[:, 0]).min() > 0.01
     assert np.all(open_gap >= shut_gap - 1e-5)
+
+
+def test_pressing_is_as_frequent_as_closures_and_as_decisive_as_they_are_sure() -> None:
+    logits = np.random.default_rng(4).normal(size=400)
+    sure, unsure, unknown = (personal.calibrated_press(logits, 0.25, auc) for auc in (0.99, 0.6, np.nan))
+    probability = 1 / (1 + np.exp(-logits))
+    middle = sure[0] + personal.PRESS_BELOW
+    assert (probability > middle).mean() == pytest.approx(0.25, abs=0.01)
+    assert sure[1] - middle == pytest.approx(0.1) and unsure[1] - middle == pytest.approx(0.4)
+    np.testing.assert_array_equal(unsure, unknown)
+    assert sure[0] == unsure[0]
