@@ -34,3 +34,13 @@ def safe_divide(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, 
     """`a / b`, and zero with zero gradient where `b` is zero."""
     nonzero = b != 0
     return jnp.where(nonzero, a / jnp.where(nonzero, b, 1.0), 0.0)
+
+
+def replicated(x: Array) -> Array:
+    """The same array, whole on every device of the mesh in force (`jax.set_mesh`); no effect without one.
+
+    For small values that decide where something is written: computed alike everywhere, they need no agreement.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, jax.sharding.PartitionSpec())
