@@ -10,10 +10,10 @@ import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from talkjax.data.corpora.corpus import corpus_folder, examples
+from talkjax.data.corpora.records import decoded, region_of
 from talkjax.errors import InputError
 from talkjax.infer.paper_refiner import ENLARGED, identity_features, resized
 from talkjax.infer.training_data import SHIFT, error_weight
@@ -39,16 +39,8 @@ def refiner_sizes(corpus: str | Path, split: str = "train") -> RefinerSizes:
     _, index, _ = examples(corpus_folder(corpus), split, "refiner")
     counts = index["splits"][split]
     return RefinerSizes(
-        index["size"], index["n_features"], index["n_values"], counts["identities"], counts["frames"]
+        counts["size"], index["n_features"], index["n_values"], counts["identities"], counts["frames"]
     )
-
-
-def decoded(data: bytes) -> np.ndarray:
-    """A JPEG or PNG picture as uint8 RGB `[h w 3]` or, of one channel, `[h w]`."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise InputError("a picture of the corpus is damaged", fix="build it again", code="damaged")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
 
 
 class RefinerRows:
@@ -82,7 +74,7 @@ class RefinerRows:
 
     def _open(self) -> None:
         self._reader, index, columns = examples(self.folder, self.split, "refiner")
-        self.size: int = index["size"]
+        self.size: int = index["splits"][self.split]["size"]
         identity, frame = columns["identity"], columns["frame"]
         self._usable = np.flatnonzero(columns["valid"])
         if not len(self._usable):
@@ -115,7 +107,7 @@ class RefinerRows:
         rng = np.random.default_rng([self.seed, 2, step, row])
         record = self._reader[k]
         before = [max(k - d, int(self._first[k])) for d in (2, 1)]
-        bare = [decoded(self._reader[j]["bare"]) for j in before] + [decoded(record["bare"])]
+        bare = [decoded(r["bare"], self.size) for r in (*(self._reader[j] for j in before), record)]
         make = self._lite if self.preset == "lite" else self._paper
         return make(record, bare, rng, np.int32(self._source[k]))
 
@@ -127,15 +119,15 @@ class RefinerRows:
             # wrapping is harmless: the face keeps its distance from the border
             return np.roll(image, (dy, dx), (0, 1)) if self.augment else image
 
-        many, one, target, region = (decoded(record[name]) for name in ("many", "one", "target", "region"))
-        region = region.astype(np.int8) - np.int8(1)
+        many, one, target = (decoded(record[name], self.size) for name in ("many", "one", "target"))
+        region = region_of(record["region"], self.size)
         weight = error_weight(region)
         window = np.concatenate(bare, axis=-1)
         inputs = RefinerInputs(moved(window), moved(many), moved(one), moved(region), record["features"])
         return RefinerBatch(inputs, moved(target), moved(weight), record["values"], source)
 
     def _paper(self, record: Any, bare: list[np.ndarray], rng: np.random.Generator, source: Any) -> Any:
-        pictures = [*bare, decoded(record["target"])]
+        pictures = [*bare, decoded(record["target"], self.size)]
         if self.augment:
             larger = round(ENLARGED * self.size)
             y, x = rng.integers(0, larger - self.size + 1, 2)
@@ -149,4 +141,4 @@ class RefinerRows:
     def pictures(self, count: int) -> np.ndarray:
         """`[n s s 3]` uint8 bare composites spread over the split, for `PaperRefinerTask.calibrated`."""
         some = self._usable[np.linspace(0, len(self._usable) - 1, count).astype(int)]
-        return np.stack([decoded(self._reader[int(k)]["bare"]) for k in some])
+        return np.stack([decoded(self._reader[int(k)]["bare"], self.size) for k in some])

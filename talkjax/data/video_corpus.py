@@ -56,12 +56,19 @@ _LRW_SPLITS = {"train": "train", "val": "utterance_heldout", "test": "utterance_
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """name: path below the root, the utterances' key. voice: who speaks, as far as the folder tells."""
+    """name: path below the root, the utterances' key. voice: who speaks, as far as the folder tells. sound:
+    path below the root of its sound, where that is a file of its own."""
 
     name: str
     voice: str
     split: str
     text: str = ""
+    sound: str = ""
+
+
+def held_out(name: str, share: float = HELDOUT_SHARE) -> bool:
+    """Whether this one, of all that may be, is held out: decided by its name alone."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") < share * 2**32
 
 
 def folder_clips(root: Path) -> list[Clip]:
@@ -73,10 +80,7 @@ def folder_clips(root: Path) -> list[Clip]:
     )
     clips = []
     for name in names:
-        share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
-        clips.append(
-            Clip(name, name.rsplit(".", 1)[0], "voice_heldout" if share < HELDOUT_SHARE else "train")
-        )
+        clips.append(Clip(name, name.rsplit(".", 1)[0], "voice_heldout" if held_out(name) else "train"))
     return _some(clips, root, "videos (" + ", ".join(SUFFIXES) + ")")
 
 
@@ -104,7 +108,7 @@ def track_clip(root: Path, clip: Clip, source: str, models: Any) -> list[Utteran
     """
     path = root / clip.name
     info = probe(path)
-    wav = read_audio(path, SAMPLE_RATE)
+    wav = read_audio(root / clip.sound if clip.sound else path, SAMPLE_RATE)
     seen = track_landmarks(read_frames(path), models)
     share = float(np.mean(seen.valid))
     if share < MIN_FACE_SHARE:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from talkjax.data.corpora.index import INDEX, index_digest, read_index
-from talkjax.data.corpora.records import PICTURES, utterance_of
+from talkjax.data.corpora.index import INDEX, encoded_pictures, index_digest, read_index
+from talkjax.data.corpora.records import utterance_of
 from talkjax.data.mapping_batches import Item, Moments, make_item
 from talkjax.data.speech_corpus import MANIFEST, SpeechCorpus, Utterance
 from talkjax.errors import InputError
@@ -66,8 +66,8 @@ def examples(folder: Path, split: str, kind: str) -> tuple[Any, dict[str, Any], 
             expected=f"a {kind} corpus with {split}",
             code="wrong_corpus",
         )
-    skip = {name: tfds.decode.SkipDecoding() for name in PICTURES} if kind == "refiner" else None
-    reader = tfds.builder_from_directory(folder).as_data_source(split, decoders=skip)
+    builder = tfds.builder_from_directory(folder)
+    reader = builder.as_data_source(split, decoders=encoded_pictures(builder.info.features))
     columns = {k.removeprefix(split + "/"): v for k, v in arrays.items() if k.startswith(split + "/")}
     return reader, index, columns
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +27,18 @@ FORMAT = 1
 
 def write_index(builder: Any, kind: str) -> dict[str, Any]:
     """Reads every example of a finished builder once (undecoded) and writes its index; returns it."""
-    import tensorflow_datasets as tfds
-
     folder = Path(builder.data_dir)
     arrays: dict[str, np.ndarray] = {}
     index: dict[str, Any] = {"format": FORMAT, "kind": kind, "builder": builder.name, "splits": {}}
-    skip = {name: tfds.decode.SkipDecoding() for name in PICTURES} if kind == "refiner" else None
+    skip = encoded_pictures(builder.info.features)
     columns = _mapping_columns if kind == "mapping" else _refiner_columns
     for split in sorted(builder.info.splits):
         found, facts = columns(builder.as_data_source(split, decoders=skip))
         arrays |= {f"{split}/{name}": values for name, values in found.items()}
         index["splits"][split] = facts
     if kind == "refiner":
-        shapes = builder.info.features
-        index["size"] = shapes["target"].shape[0]
-        index["n_features"], index["n_values"] = (shapes[n].shape[0] for n in ("features", "values"))
+        for name in ("features", "values"):
+            index[f"n_{name}"] = builder.info.features[name].shape[0]
     data = io.BytesIO()
     np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
     (folder / ARRAYS).write_bytes(data.getvalue())
@@ -69,7 +68,17 @@ def _refiner_columns(examples: Any) -> tuple[dict[str, np.ndarray], dict[str, An
     rows = [(e["identity"], e["frame"], e["valid"]) for e in (examples[k] for k in range(len(examples)))]
     identity, frame, valid = (np.array(column) for column in zip(*rows, strict=True))
     arrays = {"identity": identity.astype(np.int64), "frame": frame.astype(np.int64), "valid": valid}
-    return arrays, {"frames": len(rows), "identities": len(np.unique(identity))}
+    side = math.isqrt(len(zlib.decompress(examples[0]["region"])))
+    return arrays, {"frames": len(rows), "identities": len(np.unique(identity)), "size": side}
+
+
+def encoded_pictures(features: Any) -> dict[str, Any] | None:
+    """Decoders that leave the pictures of a corpus as the bytes they are."""
+    import tensorflow_datasets as tfds
+
+    names = [name for name in PICTURES if name in features.keys()]  # noqa: SIM118 (no mapping)
+    found = [name for name in names if isinstance(features[name], tfds.features.Image)]
+    return {name: tfds.decode.SkipDecoding() for name in found} or None
 
 
 def read_index(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -7,18 +7,26 @@ readers ask for those bytes and decode them themselves, in the threads that make
 from __future__ import annotations
 
 import json
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
 from talkjax.data.speech_corpus import N_CHANNELS, Utterance, decode_flac, encode_flac
+from talkjax.errors import InputError
 from talkjax.face.deformers import EXP_NAMES
+from talkjax.infer.training_data import RefinerData
 
-PICTURES = ("bare", "many", "one", "target", "region")
+PICTURES = ("bare", "many", "one", "target")
+QUALITY = 95
+"""Of JPEG, without colour subsampling: 46 dB, 22 kB for 256 x 256 (tests/benchmarks/bench_input.py)."""
 
 
 def _bytes() -> Any:
+    """A feature of bytes of any length."""
     return tfds.features.Tensor(shape=(), dtype=np.object_)
 
 
@@ -83,19 +91,18 @@ def utterance_of(record: dict[str, Any]) -> Utterance:
     )
 
 
-def refiner_features(size: int, n_features: int, n_values: int) -> Any:
+def refiner_features(size: int, n_features: int, n_values: int, pictures: str = "jpeg") -> Any:
     """One frame of a person in the crop of `size` pixels: composites `bare`, `many`, `one` and the real
-    `target` as JPEG, `region` (+1: 0 is off the face) as PNG; `features` geometry, standardised; `values`
-    appearance; `valid` whether it may be trained on; `identity` and `frame` numbers. The frames of an
-    identity follow each other, so that a window is the two records before."""
-
-    def picture(channels: int, form: str) -> Any:
-        return tfds.features.Image(shape=(size, size, channels), dtype=np.uint8, encoding_format=form)
-
+    `target` (JPEG, or "raw" bytes of the pixels); `region` int8 `[s s]` behind zlib (-1: off the face), from
+    which the error weight follows (`infer.training_data.error_weight`); `features` geometry, standardised;
+    `values` appearance; `valid` whether it may be trained on; `identity` and `frame` numbers. The frames of
+    an identity follow each other, so that a window is this record and the two before."""
+    shape = (size, size, 3)
+    picture = tfds.features.Image(shape=shape, dtype=np.uint8, encoding_format="jpeg")
     return tfds.features.FeaturesDict(
         {
-            **{name: picture(3, "jpeg") for name in PICTURES[:4]},
-            "region": picture(1, "png"),
+            **{name: picture if pictures == "jpeg" else _bytes() for name in PICTURES},
+            "region": _bytes(),
             "features": tfds.features.Tensor(shape=(n_features,), dtype=np.float32),
             "values": tfds.features.Tensor(shape=(n_values,), dtype=np.float32),
             "valid": np.bool_,
@@ -105,3 +112,51 @@ def refiner_features(size: int, n_features: int, n_values: int) -> Any:
             "split": tfds.features.Text(),
         }
     )
+
+
+def encoded(image: np.ndarray, pictures: str = "jpeg") -> bytes:
+    """uint8 RGB `[s s 3]` as JPEG, or its pixels ("raw")."""
+    if pictures == "raw":
+        return image.tobytes()
+    options = (
+        *(cv2.IMWRITE_JPEG_QUALITY, QUALITY),
+        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    )
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+
+
+def decoded(data: bytes, size: int) -> np.ndarray:
+    """What `encoded` made, uint8 RGB `[s s 3]`.
+
+    Raises:
+      InputError: damaged bytes.
+    """
+    if len(data) == size * size * 3:
+        return np.frombuffer(data, np.uint8).reshape(size, size, 3)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None or image.shape != (size, size, 3):
+        raise InputError("a picture of the corpus is damaged", fix="build it again", code="damaged")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def region_of(data: bytes, size: int) -> np.ndarray:
+    """int8 `[s s]` of a record's region."""
+    return np.frombuffer(zlib.decompress(data), np.int8).reshape(size, size)
+
+
+def frame_records(
+    data: RefinerData, number: int, name: str, split: str, pictures: str = "jpeg"
+) -> Iterator[dict[str, Any]]:
+    """All frames of one prepared person as examples of `refiner_features`."""
+    for k in range(len(data.valid)):
+        yield {
+            **{field: encoded(getattr(data, field)[k], pictures) for field in PICTURES},
+            "region": zlib.compress(data.region[k].tobytes()),
+            "features": np.asarray(data.features[k], np.float32),
+            "values": np.asarray(data.values[k], np.float32),
+            "valid": bool(data.valid[k]),
+            "identity": number,
+            "frame": k,
+            "name": name,
+            "split": split,
+        }
