@@ -17,7 +17,6 @@ Exit codes as in the README.
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import time
 from typing import Any
@@ -26,6 +25,7 @@ from absl import app, flags
 
 import talkjax  # noqa: F401  (sets XLA_FLAGS before JAX starts)
 from talkjax.errors import EXIT_INTERRUPTED, InputError, TalkjaxError
+from talkjax.track.lock import file_lock
 
 _SOURCE = flags.DEFINE_string("source", None, "Folder of the clips, in the layout of the corpus.")
 _OUT = flags.DEFINE_string("out", None, "Folder of the corpus; prepared clips are kept there.")
@@ -68,17 +68,28 @@ def run(name: str, runner_flags: list[str]) -> dict[str, Any]:
     """
     if not _OUT.value:
         raise InputError("--out is missing", expected="--out=DIR")
+    out = Path(_OUT.value)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with file_lock(out / ".lock", what=str(out)):
+            return _build(name, runner_flags)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror}", code="read_only") from None
+
+
+def _build(name: str, runner_flags: list[str]) -> dict[str, Any]:
     builder = _builder(name)
     begin = time.monotonic()
     summary: dict[str, Any] = {}
     if hasattr(builder, "jobs"):
         from talkjax.data.preparation import settle
-        from talkjax.data.preparation_beam import prepare_all, runner_options
+        from talkjax.data.preparation_beam import prepare_persistently
 
-        options = runner_options(_RUNNER.value, _WORKERS.value, runner_flags)
         root = builder.root()
         jobs, missing = builder.jobs(root)
-        prepare_all(builder.preparer(root), builder.out, jobs, options)
+        prepare_persistently(
+            builder.preparer(root), builder.out, jobs, _RUNNER.value, _WORKERS.value, runner_flags
+        )
         summary = settle(builder.out, jobs, missing, builder.max_reject_ratio)
         summary["prepare_seconds"] = round(time.monotonic() - begin, 1)
     elif runner_flags:
@@ -92,7 +103,6 @@ def main(argv: list[str]) -> None:
     try:
         if len(argv) < 2 or argv[1].startswith("-"):
             raise InputError("no corpus is named", expected="lrw, voxceleb2, hdtf, video_folder, ...")
-        logging.getLogger().setLevel(logging.WARNING)  # Beam tells every step of its own
         print(json.dumps(run(argv[1], argv[2:])))
     except TalkjaxError as error:
         print(f"error: {error}", file=sys.stderr)

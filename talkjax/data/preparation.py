@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ from talkjax.track.durable import read_json, write_json
 
 REJECTS = "rejects.jsonl"
 ATTEMPTS = 3
+_NOT_THE_CLIP = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES)
 MAX_REJECT_RATIO = 0.2
 
 
@@ -75,6 +77,8 @@ def do_job(preparer: Preparer, out: Path, job: Job) -> dict[str, Any]:
     result = result_path(out, job)
     report, started = result.with_suffix(".json"), result.with_suffix(".started")
     result.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in result.parent.glob(f"{result.stem}*.tmp-*"):  # of a killed worker
+        leftover.unlink(missing_ok=True)
     begin = time.monotonic()
     facts: dict[str, Any] = {"clip": job.name, "split": job.split, "key": "", "code": None, "frames": 0}
     try:
@@ -86,9 +90,11 @@ def do_job(preparer: Preparer, out: Path, job: Job) -> dict[str, Any]:
         facts["frames"] = preparer.prepare(job, result, key)
     except InputError as error:
         facts |= {"code": error.code, "problem": error.problem}
-    except (MemoryError, KeyboardInterrupt):
+    except MemoryError:
         raise
     except Exception as error:  # whatever a strange clip does to the code, it is the clip that goes
+        if isinstance(error, OSError) and error.errno in _NOT_THE_CLIP:
+            raise
         facts |= {"code": f"error_{type(error).__name__}", "problem": str(error)[:500]}
     facts["seconds"] = round(time.monotonic() - begin, 3)
     write_json(report, facts)
@@ -105,6 +111,11 @@ def _count_attempt(started: Path, key: str) -> None:
     if attempts >= ATTEMPTS:
         raise InputError(f"the worker ended {attempts} times in this clip", code="crashes")
     write_json(started, {"key": key, "attempts": attempts + 1})
+
+
+def interrupted(out: Path, jobs: Sequence[Job]) -> list[Job]:
+    """Jobs that a worker was at when it ended."""
+    return [job for job in jobs if result_path(out, job).with_suffix(".started").exists()]
 
 
 def settle(out: Path, jobs: Sequence[Job], missing: Sequence[str], max_reject_ratio: float) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from talkjax.data.preparation import (
 )
 from talkjax.errors import InputError
 from talkjax.infer.descriptors import N_FEATURES, N_VALUES
+from talkjax.track.durable import read_json
 
 LICENCE_NOTE = "The pictures and sounds keep the terms of their source; see docs/corpora.md."
 Example = tuple[str, dict[str, Any]]
@@ -86,13 +90,28 @@ class CorpusBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  #
     def build(self) -> Path:
         """Builds, or finishes, the corpus and its index; returns the folder to train from."""
         tfds.disable_progress_bar()
+        for leftover in Path(self.data_dir).parent.glob("incomplete.*"):  # of a killed run
+            shutil.rmtree(leftover, ignore_errors=True)
         self.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=self.source))
         return Path(self.data_dir)
 
     def download_and_prepare(self, **kwargs: Any) -> None:
         super().download_and_prepare(**kwargs)
-        if not (Path(self.data_dir) / INDEX).exists():
-            write_index(self, self.kind)
+        folder = Path(self.data_dir)
+        if not (folder / INDEX).exists():
+            write_index(self, self.kind, self.made_from())
+        elif self.source is None and self.MANUAL_DOWNLOAD_INSTRUCTIONS:
+            return  # opened without its source
+        elif read_json(folder / INDEX).get("made_from") != self.made_from():
+            raise InputError(
+                f"{folder} was written from other clips or settings than there are now",
+                fix="delete that folder, or give another --out",
+                code="other_settings",
+            )
+
+    def made_from(self) -> str:
+        """Digest of what the examples are made from."""
+        raise NotImplementedError
 
 
 class PreparedBuilder(CorpusBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -137,12 +156,22 @@ class PreparedBuilder(CorpusBuilder, skip_registration=True):  # type: ignore[ca
         for job in jobs:
             yield from speech_jobs.utterance_examples(result_path(self.out, job))
 
+    def made_from(self) -> str:
+        reports = [read_report(self.out, job) or {} for job in self.jobs(self.root())[0]]
+        facts = [[report.get(name) for name in ("clip", "key", "code")] for report in reports]
+        return hashlib.sha256(json.dumps([facts, self.layout()]).encode()).hexdigest()
+
+    def layout(self) -> str:
+        """How examples are stored, beyond what their jobs' keys say."""
+        return ""
+
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        root = self.root(dl_manager)
+        root = self.source = self.root(dl_manager)
         jobs, missing = self.jobs(root)
         preparer = self.preparer(root)
         for job in jobs:
-            do_job(preparer, self.out, job) if read_report(self.out, job) is None else None
+            if read_report(self.out, job) is None:
+                do_job(preparer, self.out, job)
         settle(self.out, jobs, missing, self.max_reject_ratio)
         splits: dict[str, list[Job]] = {}
         for job in jobs:
@@ -181,6 +210,9 @@ class FrameBuilder(PreparedBuilder, skip_registration=True):  # type: ignore[cal
         self.size, self.n_frames, self.pictures = size, n_frames, pictures
         self.people = None if people is None else Path(people)
         super().__init__(**kwargs)
+
+    def layout(self) -> str:
+        return self.pictures
 
     def _features(self) -> Any:
         return refiner_features(self.size, N_FEATURES, N_VALUES, self.pictures)

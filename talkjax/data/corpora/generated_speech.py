@@ -7,7 +7,8 @@ from typing import Any
 
 from talkjax.data.corpora.base import CorpusBuilder
 from talkjax.data.corpora.records import utterance_record
-from talkjax.data.speech_corpus import SPLITS, SpeechCorpus
+from talkjax.data.speech_corpus import MANIFEST, SPLITS, SpeechCorpus
+from talkjax.track.durable import file_sha256
 
 
 class GeneratedSpeech(CorpusBuilder):
@@ -21,12 +22,16 @@ class GeneratedSpeech(CorpusBuilder):
     )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        corpus = SpeechCorpus.open(self.root(dl_manager))
+        self.source = self.root(dl_manager)
+        corpus = SpeechCorpus.open(self.source)
         return {
             split: self._generate_examples(self._examples(corpus, split))
             for split in SPLITS
             if corpus.where(split)
         }
+
+    def made_from(self) -> str:
+        return file_sha256(self.root() / MANIFEST)
 
     def _examples(self, corpus: SpeechCorpus, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for utterance in corpus.select(split):

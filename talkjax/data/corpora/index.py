@@ -25,11 +25,19 @@ INDEX, ARRAYS = "index.json", "index.npz"
 FORMAT = 1
 
 
-def write_index(builder: Any, kind: str) -> dict[str, Any]:
-    """Reads every example of a finished builder once (undecoded) and writes its index; returns it."""
+def write_index(builder: Any, kind: str, made_from: str) -> dict[str, Any]:
+    """Reads every example of a finished builder once (undecoded) and writes its index; returns it.
+
+    `made_from`: digest of the sources, so that a later run notices that they changed."""
     folder = Path(builder.data_dir)
     arrays: dict[str, np.ndarray] = {}
-    index: dict[str, Any] = {"format": FORMAT, "kind": kind, "builder": builder.name, "splits": {}}
+    index: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": kind,
+        "builder": builder.name,
+        "made_from": made_from,
+        "splits": {},
+    }
     skip = encoded_pictures(builder.info.features)
     columns = _mapping_columns if kind == "mapping" else _refiner_columns
     for split in sorted(builder.info.splits):
