@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags
@@ -87,9 +88,9 @@ def _build(name: str, runner_flags: list[str]) -> dict[str, Any]:
 
         root = builder.root()
         jobs, missing = builder.jobs(root)
-        prepare_persistently(
-            builder.preparer(root), builder.out, jobs, _RUNNER.value, _WORKERS.value, runner_flags
-        )
+        preparer = builder.preparer(root)
+        preparer.ready()
+        prepare_persistently(preparer, builder.out, jobs, _RUNNER.value, _WORKERS.value, runner_flags)
         summary = settle(builder.out, jobs, missing, builder.max_reject_ratio)
         summary["prepare_seconds"] = round(time.monotonic() - begin, 1)
     elif runner_flags:

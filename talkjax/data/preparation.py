@@ -44,6 +44,10 @@ class Job:
 class Preparer(Protocol):
     """How jobs of a corpus are done. Must be picklable: it travels to the workers."""
 
+    def ready(self) -> None:
+        """InputError where this machine lacks what every job needs (model files)."""
+        ...
+
     def key(self, job: Job) -> str:
         """Digest of everything that decides the result. InputError where the clip cannot be read."""
         ...
@@ -73,7 +77,12 @@ def read_report(out: Path, job: Job) -> dict[str, Any] | None:
 
 
 def do_job(preparer: Preparer, out: Path, job: Job) -> dict[str, Any]:
-    """Does a job, unless its result is there; returns its report, with `kept` true or false."""
+    """Does a job, unless its result is there; returns its report, with `kept` true or false.
+
+    Raises:
+      InputError: nothing can be done on this machine. OSError: the disk is full or cannot be written.
+    """
+    preparer.ready()
     result = result_path(out, job)
     report, started = result.with_suffix(".json"), result.with_suffix(".started")
     result.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +103,7 @@ def do_job(preparer: Preparer, out: Path, job: Job) -> dict[str, Any]:
         raise
     except Exception as error:  # whatever a strange clip does to the code, it is the clip that goes
         if isinstance(error, OSError) and error.errno in _NOT_THE_CLIP:
+            started.unlink(missing_ok=True)
             raise
         facts |= {"code": f"error_{type(error).__name__}", "problem": str(error)[:500]}
     facts["seconds"] = round(time.monotonic() - begin, 3)

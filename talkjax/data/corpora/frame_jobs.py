@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from talkjax.assets.mediapipe import landmark_model_files
 from talkjax.config import PrepareConfig
 from talkjax.data.corpora.records import frame_records
 from talkjax.data.preparation import Job
@@ -48,6 +49,9 @@ class FrameJobs:
     size: int = 256
     n_frames: int = 300
     clip_size: int = 480
+
+    def ready(self) -> None:
+        landmark_model_files()
 
     def key(self, job: Job) -> str:
         if "seed" in job.facts:

@@ -41,6 +41,9 @@ class SpeechJobs:
     root: Path
     source: str
 
+    def ready(self) -> None:
+        _models()
+
     def key(self, job: Job) -> str:
         files = [self.root / job.facts[name] for name in ("name", "sound") if job.facts[name]]
         gone = [path for path in files if not path.is_file()]
