@@ -39,7 +39,8 @@ def safe_divide(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, 
 def replicated(x: Array) -> Array:
     """The same array, whole on every device of the mesh in force (`jax.set_mesh`); no effect without one.
 
-    For small values that decide where something is written: computed alike everywhere, they need no agreement.
+    For small values that decide where something is written: computed alike everywhere, they need no
+    agreement.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return x

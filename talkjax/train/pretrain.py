@@ -15,7 +15,6 @@ import json
 import logging
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +29,9 @@ from talkjax import __version__
 from talkjax.config import PretrainConfig, config_hash
 from talkjax.errors import DivergedError, ResumableStop
 from talkjax.train import sharding
-from talkjax.train.metrics import MetricsWriter, peak_flops
+from talkjax.train.chips import mfu, peak_flops
+from talkjax.train.flops import count_flops
+from talkjax.train.metrics import MetricsWriter
 from talkjax.train.run_checkpoint import RunCheckpoints
 from talkjax.train.runtime import (
     RunLock,
@@ -96,7 +97,8 @@ class Job:
 
 
 class RunState(NamedTuple):
-    """The task's state, and how many steps in a row, and in all, were skipped for numbers that are not finite."""
+    """The task's state, and how many steps in a row, and in all, were skipped for numbers that are not
+    finite."""
 
     task: Any
     bad: jax.Array
@@ -109,17 +111,20 @@ def initial(job: Job) -> RunState:
 
 
 def run_step(step: StepFn, accumulate: int = 1) -> StepFn:
-    """`step` on a `RunState`, over `accumulate` parts of the batch, without effect when a number is not finite.
+    """`step` on a `RunState`, over `accumulate` parts of the batch, without effect when a number is not
+    finite.
 
     The parts are strided, row i * accumulate + k in part k, so that every device keeps its own rows. The
-    task's optimizers average the gradients (`optax.MultiSteps`). `optax.apply_if_finite` would give in after its
-    limit; this does not.
+    task's optimizers average the gradients (`optax.MultiSteps`). `optax.apply_if_finite` would give in after
+    its limit; this does not.
     """
 
     def whole(run: RunState, batch: Any, *constants: Any) -> tuple[RunState, Mapping[str, Any]]:
         task, collected = run.task, []
         for k in range(accumulate):
-            part = batch if accumulate == 1 else jax.tree.map(lambda x, k=k: _strided(x, accumulate, k), batch)
+            part = (
+                batch if accumulate == 1 else jax.tree.map(lambda x, k=k: _strided(x, accumulate, k), batch)
+            )
             task, metrics = step(task, part, *constants)
             collected.append(metrics)
         metrics = jax.tree.map(lambda *values: sum(values) / accumulate, *collected)
@@ -131,16 +136,15 @@ def run_step(step: StepFn, accumulate: int = 1) -> StepFn:
     return whole
 
 
-def _strided(x: Any, n: int, k: int) -> Any:
-    return x.reshape(x.shape[0] // n, n, *x.shape[1:])[:, k]
+def _strided(batch: Any, n: int, k: int) -> Any:
+    return jax.tree.map(lambda x: x.reshape(x.shape[0] // n, n, *x.shape[1:])[:, k], batch)
 
 
 class Program(NamedTuple):
-    """A compiled step, its FLOPs per device (None: unknown), and the bytes it needs beside its arguments."""
+    """A compiled step `call(state, batch, *constants)`, and its operations on all devices together."""
 
-    call: Callable[..., Any]
-    flops: float | None
-    temporary_bytes: int | None
+    call: Any
+    flops: float
 
 
 class Layout(NamedTuple):
@@ -187,9 +191,7 @@ def compile_step(step: StepFn, layout: Layout, constants: tuple[Any, ...], accum
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), constants)
     with jax.set_mesh(layout.mesh):
         compiled = jitted.lower(layout.state, layout.batch, *shapes).compile()
-    cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
-    flops = float(cost["flops"]) if cost and cost.get("flops", 0) > 0 else None
-    return Program(compiled, flops, getattr(memory, "temp_size_in_bytes", None))
+        return Program(compiled, count_flops(jitted, layout.state, layout.batch, *shapes))
 
 
 def pretrain(job: Job, config: PretrainConfig, folder: Path, command: Sequence[str] = ()) -> None:
@@ -235,9 +237,7 @@ class _Run:
         command: Sequence[str],
     ):
         self.job, self.config, self.folder, self.mesh, self.writer = job, config, folder, mesh, writer
-        ways = mesh.shape["data"] * mesh.shape["fsdp"] * config.accumulate
-        self.rows = sharding.rows_of_process(mesh, config.batch)
-        sharding.require_multiple(config.batch, ways)
+        self.rows = sharding.rows_of_process(mesh, config.batch, accumulate=config.accumulate)
         self.input = job.input_for(self.rows)
         self.layout = make_layout(job, mesh, self.input.spec)
         identity = {**config.identity(), "task": job.name, "corpus": job.corpus}
@@ -245,10 +245,6 @@ class _Run:
         self.watchdog = Watchdog(config.watchdog_seconds)
         constant_place = sharding.replicated(mesh)
         self.constants = jax.tree.map(lambda x: jax.device_put(x, constant_place), job.constants)
-        micro = jax.tree.map(
-            lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype), self.layout.batch
-        )  # what the compiled step takes
-        self.layout = self.layout._replace(batch=micro)
         self.programs: dict[int, Program] = {}
         self.offset = 0  # batches passed over by rollbacks
         self.rolled_back_to = -1
@@ -343,7 +339,9 @@ class _Run:
         clock = _Clock()
         try:
             while step < n_steps:
+                clock.pause()
                 program = self._program(step)
+                clock.resume()
                 batch = feed.next()
                 with jax.set_mesh(self.mesh):
                     state, metrics = program.call(state, batch, *self.constants)
@@ -380,11 +378,11 @@ class _Run:
         worst = max(float(row["bad_steps"]) for _, row in rows)
         for step, row in rows:
             if row["bad_steps"] > 0:
-                text = {name: repr(float(v)) for name, v in row.items() if not np.isfinite(v)}
-                self.writer.event("skip", step, batch=step - 1 + self.offset, **text)
+                odd = {name: repr(float(v)) for name, v in row.items() if not np.isfinite(v)}
+                self.writer.event("skip", step, batch=step - 1 + self.offset, **odd)
         seconds, waited = clock.lap(), feed.waited()
         per_step = seconds / len(rows)
-        peak = peak_flops(jax.devices()[0])
+        peak = peak_flops(jax.devices()[0].device_kind)
         last, row = rows[-1]
         good = [row for _, row in rows if row["bad_steps"] == 0]
         means = {k: float(np.mean([r[k] for r in good])) if good else None for k in row if k != "bad_steps"}
@@ -396,7 +394,7 @@ class _Run:
                 "bad_steps": float(row["bad_steps"]),
                 "step_seconds": per_step,
                 "examples_per_second": self.config.batch / per_step,
-                "mfu": program.flops / per_step / peak if program.flops and peak else None,
+                "mfu": mfu(program.flops, per_step, jax.device_count(), peak),
                 "input_wait_share": min(waited / seconds, 1.0) if seconds > 0 else 0.0,
                 "memory_bytes": stats.get("peak_bytes_in_use"),
             },
@@ -410,13 +408,13 @@ class _Run:
         """Back to the last checkpoint, past the data that led here; a second time at once is the end."""
         self.checkpoints.wait()
         newest = self.checkpoints.steps()[-1]
-        text = f"{self.config.max_bad_steps} steps in a row up to step {step} without finite numbers"
+        what = f"{self.config.max_bad_steps} steps in a row up to step {step} without finite numbers"
         barrier(f"roll back {step}")
         if newest <= self.rolled_back_to:
             self.writer.event("error", step, code="diverged")
             raise on_every_process(
                 DivergedError(
-                    f"training diverged: {text}, also after going back to step {newest}; "
+                    f"training diverged: {what}, also after going back to step {newest}; "
                     "fix: lower the learning rate (with another --run_id)"
                 )
             )
@@ -424,9 +422,10 @@ class _Run:
         assert found is not None
         self.offset += step - found.step
         self.rolled_back_to = found.step
-        passed = [found.step + self.offset - (step - found.step), step + self.offset - (step - found.step)]
-        self.writer.event("rollback", step, to=found.step, batches_passed_over=passed)
-        _log.warning("%s: back to step %d, other data", text, found.step)
+        first = found.step + self.offset - (step - found.step)
+        passed_over = [first, first + step - found.step]
+        self.writer.event("rollback", step, to=found.step, batches_passed_over=passed_over)
+        _log.warning("%s: back to step %d, other data", what, found.step)
         return found.state, found.step
 
     def _save(self, state: RunState, step: int) -> None:

@@ -1,10 +1,10 @@
 """Checkpoints of a sharded run: written by all hosts together in the background, readable on any topology.
 
-Orbax stores the arrays. Around it: a temporary name that is renamed when everything is on disk; a manifest with
-the size and sha256 of every file (one flipped bit restores in silence otherwise, reliability.md §0.4), the
-leaves' shapes and types (another type is cast in silence, §0.5), and the configuration. The hosts share the
-hashing. What is restored is the newest checkpoint that proves whole on every host; where there are checkpoints and
-none is whole, the run ends: it never starts from scratch in silence.
+Orbax stores the arrays. Around it: a temporary name that is renamed when everything is on disk; a manifest
+with the size and sha256 of every file (one flipped bit restores in silence otherwise, reliability.md §0.4),
+the leaves' shapes and types (another type is cast in silence, §0.5), and the configuration. The hosts share
+the hashing. What is restored is the newest checkpoint that proves whole on every host; where there are
+checkpoints and none is whole, the run ends: it never starts from scratch in silence.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ _log = logging.getLogger("talkjax")
 
 
 class Restored(NamedTuple):
-    """A restored state, its step, the facts saved with it, and the newer checkpoints that were passed over."""
+    """A restored state, its step, the facts saved with it, and the newer checkpoints that were passed
+    over."""
 
     state: Any
     step: int

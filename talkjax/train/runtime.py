@@ -1,7 +1,8 @@
 """Several processes as one run: start, agreement, locks, watchdog, ways to leave.
 
-Every rule here answers a measured failure of the raw stack (reliability.md §0): an exception on one host freezes
-the others for minutes, SIGTERM is swallowed, two runs in one folder destroy each other, hosts disagree unseen.
+Every rule here answers a measured failure of the raw stack (reliability.md §0): an exception on one host
+freezes the others for minutes, SIGTERM is swallowed, two runs in one folder destroy each other, hosts
+disagree unseen.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ SHUTDOWN_S = 20
 START_S = 300
 COORDINATOR, COUNT, PROCESS = "TALKJAX_COORDINATOR", "TALKJAX_NUM_PROCESSES", "TALKJAX_PROCESS_ID"
 SPACE_FACTOR = 2.5
-"""Free space wanted before the first step, in sizes of the state: two whole checkpoints and one in the making."""
+"""Free space wanted before the first step, in sizes of the state: two whole checkpoints and one in the
+making."""
 _log = logging.getLogger("talkjax")
 
 
@@ -42,8 +44,8 @@ def start_distributed(how: str, *, heartbeat_s: int = HEARTBEAT_S, start_s: int 
     """Joins the processes of a run.
 
     Args:
-      how: `none` (one process), `env` (the three TALKJAX_ variables), `auto` (SLURM, TPU pods, GKE and MPI are
-        recognised by JAX itself).
+      how: `none` (one process), `env` (the three TALKJAX_ variables), `auto` (SLURM, TPU pods, GKE and MPI
+        are recognised by JAX itself).
 
     Raises:
       InputError: `env` without its variables.
@@ -189,7 +191,9 @@ class RunLock:
         except OSError as error:
             _log.warning("no lock on %s: %s", path, error)
         file.truncate(0)
-        file.write(f"host {socket.gethostname()}, pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        file.write(
+            f"host {socket.gethostname()}, pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
+        )
         file.flush()
         self._file = file
         return ""
@@ -198,8 +202,8 @@ class RunLock:
 class Watchdog:
     """Ends the process, with a stack dump, when nothing has fed it for `seconds`.
 
-    Without it, a host that hangs leaves its peers waiting in a collective without end. The limit must exceed the
-    slowest honest step: compile, evaluation, save.
+    Without it, a host that hangs leaves its peers waiting in a collective without end. The limit must exceed
+    the slowest honest step: compile, evaluation, save.
     """
 
     def __init__(self, seconds: float):
@@ -217,8 +221,9 @@ class Watchdog:
 class StopRequests:
     """Whether somebody wants the run to stop (SIGTERM, Ctrl-C), agreed between the processes.
 
-    In one process the first signal is noted and the second acts as usual. In several, JAX's preemption service
-    catches SIGTERM on any of them and names one step at which all stop; Ctrl-C is passed on as SIGTERM.
+    In one process the first signal is noted and the second acts as usual. In several, JAX's preemption
+    service catches SIGTERM on any of them and names one step at which all stop; Ctrl-C is passed on as
+    SIGTERM.
     """
 
     def __init__(self) -> None:

@@ -1,12 +1,13 @@
 """Meshes and shardings: the only file that knows how arrays lie on devices.
 
-A mesh has three axes. `data`: every device group holds all parameters and a part of the batch. `fsdp`: the batch
-and the parameters are both cut. `model`: the channels of big layers are cut. Layers say nothing about it: a
-leaf's path and rank name its logical axes, and one table maps those to mesh axes.
+A mesh has three axes. `data`: every device group holds all parameters and a part of the batch. `fsdp`: the
+batch and the parameters are both cut. `model`: the channels of big layers are cut. Layers say nothing about
+it: a leaf's path and rank name its logical axes, and one table maps those to mesh axes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -34,7 +35,12 @@ SMALLEST_CUT = 2**14
 """Leaves with fewer numbers stay whole: gathering them would cost more than they take."""
 
 _KERNEL = {2: ("in", "out"), 3: ("tap", "in", "out"), 4: ("tap", "tap", "in", "out")}
-_BANK = {"keys": ("slots", "feature"), "values": ("slots", "feature"), "age": ("slots",), "source_id": ("slots",)}
+_BANK = {
+    "keys": ("slots", "feature"),
+    "values": ("slots", "feature"),
+    "age": ("slots",),
+    "source_id": ("slots",),
+}
 
 
 class MeshShape(NamedTuple):
@@ -113,29 +119,31 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-class Rows(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Rows:
     """The part of a global batch that a process feeds: part `index` of `count` equal ones."""
 
     index: int
     count: int
 
 
-def rows_of_process(mesh: Mesh, batch: int, process: int | None = None) -> Rows:
-    """Which rows a process (default: this one) must read.
+def rows_of_process(mesh: Mesh, batch: int, process: int | None = None, accumulate: int = 1) -> Rows:
+    """Which rows a process (default: this one) must read; the batch is computed in `accumulate` parts.
 
     Raises:
-      InputError: the batch does not divide over the mesh, or the process's rows are no equal, contiguous part.
+      InputError: the batch does not divide over the mesh, or the process's rows are no equal, contiguous
+      part.
     """
-    ways = mesh.shape["data"] * mesh.shape["fsdp"]
+    ways = mesh.shape["data"] * mesh.shape["fsdp"] * accumulate
     if batch % ways:
         raise InputError(
-            f"a batch of {batch} does not divide over {ways} parts (data x fsdp)",
+            f"a batch of {batch} does not divide over {ways} parts (data x fsdp x accumulate)",
             expected=f"a multiple of {ways}",
             fix=f"--set=batch={-(-batch // ways) * ways}",
             code="bad_batch",
         )
     process = jax.process_index() if process is None else process
-    indices = NamedSharding(mesh, PartitionSpec(BATCH_AXES)).devices_indices_map((batch,))
+    indices: Any = NamedSharding(mesh, PartitionSpec(BATCH_AXES)).devices_indices_map((batch,))
     spans = {
         (piece[0].start or 0, batch if piece[0].stop is None else piece[0].stop)
         for device, piece in indices.items()
