@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import shlex
 import socket
 import statistics
 import time
@@ -174,7 +173,7 @@ def read_run(folder: Path, *, verify: bool = False, now: float | None = None) ->
         checkpoints=checkpoints,
         leftovers=tuple(sorted(p.name for p in (folder / CHECKPOINTS).glob("tmp-*"))),
         resume_step=None if state == "finished" else resume,
-        command=_command(record.get("command")),
+        command=_command(record),
         counts={name: n for name in _COUNTED if (n := Counter(e.get("event") for e in events)[name])},
         disk=_disk(folder),
         torn_lines=torn + torn_events,
@@ -314,9 +313,18 @@ def _read_record(path: Path) -> tuple[dict[str, Any], str]:
     return (record, "") if isinstance(record, dict) else ({}, f"{RECORD} is damaged (no object)")
 
 
-def _command(value: Any) -> str:
-    """The command line that `run.json` holds, as typed or word by word."""
-    return shlex.join(map(str, value)) if isinstance(value, list) else str(value or "")
+def _command(record: dict[str, Any]) -> str:
+    """What to type to go on, from the words in `run.json` (quoted ones, the program's path first)."""
+    words = record.get("command")
+    if not isinstance(words, list) or not words:
+        return str(words or "")
+    flags = [str(word) for word in words[1:]]
+    hosts, devices = _integer(record.get("hosts")) or 1, _integer(record.get("devices")) or 1
+    if "--distributed=env" in flags:  # processes that launch/local.sh started
+        flags = [f for f in flags if f != "--distributed=env" and not f.startswith("--host_devices")]
+        shape = f"--processes={hosts} --devices={devices // hosts}"
+        return " ".join(["bash launch/local.sh", shape, "--", *flags])
+    return " ".join(["python -m launch.train", *flags])
 
 
 def _read_text(path: Path) -> str:

@@ -20,7 +20,7 @@ from talkjax.train.run_state import current_rows, find_runs, lock_is_held, read_
 
 RECORD = {
     "task": "mapping", "config_class": "PretrainConfig", "n_params": 1234567, "steps": 40,
-    "command": ["python", "-m", "launch.train", "--run_id=a b"],
+    "command": ["/x/launch/train.py", "'--config=a b.py'", "--distributed=env", "--host_devices=4"],
     "platform": "cpu", "devices": 8, "hosts": 2, "mesh": {"data": 4, "fsdp": 2, "model": 1},
 }  # fmt: skip
 
@@ -72,7 +72,8 @@ def test_a_stopped_run_tells_where_it_goes_on(folder, capsys):
         "a: stopped", "mapping, 1,234,567 parameters, 8 cpu devices, 2 processes",
         "mesh data 4 x fsdp 2 x model 1",
         "20 of 40 (50.0 %)", "falling", "terms    l1 2", "0.5 s a step, 64 examples/s, input wait 2 %",
-        "steps skipped 1x", "step 20", "whole", "from step 20: python -m launch.train '--run_id=a b'",
+        "steps skipped 1x", "step 20", "whole",
+        "from step 20: bash launch/local.sh --processes=2 --devices=4 -- '--config=a b.py'",
     ):  # fmt: skip
         assert part in text, part
     assert "MFU" not in text and "bad_steps" not in text and "damaged" not in text
@@ -138,8 +139,11 @@ def test_torn_and_lost_files(folder, capsys):
 def test_json_and_picture(folder, tmp_path, capsys):
     shutil.copytree(folder, folder.parent / "b")
     out = tmp_path / "losses.png"
+    record = RECORD | {"command": ["train.py", "--config=a.py"]}
+    (folder / "run.json").write_text(json.dumps(record))
     assert talkjax(["runs", "show", str(folder.parent), "--json", f"--plot={out}"]) == 0
     data = json.loads(capsys.readouterr().out)
+    assert data[0]["command"] == "python -m launch.train --config=a.py"
     assert [(r["run_id"], r["state"], r["resume_step"]) for r in data] == [
         ("a", "stopped", 20),
         ("b", "stopped", 20),
