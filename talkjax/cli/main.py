@@ -16,6 +16,7 @@ from talkjax import __version__
 from talkjax.cli.command import HELP_FLAGS, Command
 from talkjax.cli.demo import DEMO
 from talkjax.cli.motion import MOTION_GENERATE, MOTION_PLOT
+from talkjax.cli.runs import RUNS_SHOW
 from talkjax.cli.store import ASSETS_FETCH, ASSETS_LIST, IDENTITY_DELETE, IDENTITY_LIST, IDENTITY_SHOW
 from talkjax.cli.verbs import DOCTOR, EVALUATE, FINETUNE, GENERATE, PREPARE
 from talkjax.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, InputError, ResumableStop, TalkjaxError
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Command] = {
         IDENTITY_LIST,
         IDENTITY_SHOW,
         IDENTITY_DELETE,
+        RUNS_SHOW,
         DEMO,
         ASSETS_LIST,
         ASSETS_FETCH,

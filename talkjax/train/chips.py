@@ -75,9 +75,13 @@ def find_chip(device_kind: str) -> Chip | None:
     return max(exact)[1] if exact else None
 
 
-def peak_flops(device_kind: str) -> float | None:
-    """Dense bfloat16 operations per second of one device; None when unknown (a CPU, a chip not listed)."""
-    chip = find_chip(device_kind)
+def peak_flops(device: jax.Device | str) -> float | None:
+    """Dense bfloat16 operations per second of one device; None when unknown (a CPU, a chip not listed).
+
+    Args:
+      device: or its `device_kind`.
+    """
+    chip = find_chip(device if isinstance(device, str) else device.device_kind)
     return None if chip is None else chip.flops
 
 

@@ -26,6 +26,7 @@ from absl import logging
 
 from talkjax.errors import InputError
 from talkjax.media.image import write_image
+from talkjax.train.chips import peak_flops as peak_flops
 
 METRICS, EVENTS, PANELS, TENSORBOARD = "metrics.jsonl", "events.jsonl", "panels", "tensorboard"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -6,7 +6,6 @@ import json
 import math
 import os
 import pathlib
-import resource
 import struct
 import subprocess
 import sys
@@ -100,8 +99,7 @@ def test_a_full_disk_is_an_error_and_not_a_wait(tmp_path):
         "for step in range(1, 1000): writer.scalars(step, {'loss': 1 / step})\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", source, str(tmp_path)],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)),
+        ["bash", "-c", 'ulimit -f 4; exec "$@"', "limited", sys.executable, "-c", source, str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=60,
