@@ -29,8 +29,8 @@ import talkjax  # noqa: F401  (before JAX: sets its flags)
 # isort: split
 import jax
 
-from launch import mapping_general
-from talkjax.config import Config, GeneralMappingConfig, PretrainConfig, field_type
+from launch import mapping_general, refiner_general
+from talkjax.config import Config, GeneralMappingConfig, GeneralRefinerConfig, PretrainConfig, field_type
 from talkjax.errors import InputError
 from talkjax.train.pretrain import Job, pretrain
 from talkjax.train.runtime import leave, probe_folder, start_distributed
@@ -51,7 +51,10 @@ HEARTBEAT = flags.DEFINE_integer(
     "heartbeat_seconds", 30, "a silent host is dead after so long", lower_bound=1
 )
 
-JOBS: dict[type[Config], Callable[[Any, str | None], Job]] = {GeneralMappingConfig: mapping_general.make_job}
+JOBS: dict[type[Config], Callable[[Any, str | None], Job]] = {
+    GeneralMappingConfig: mapping_general.make_job,
+    GeneralRefinerConfig: refiner_general.make_job,
+}
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -99,7 +102,9 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     absl_logging.set_verbosity(absl_logging.WARNING)  # the checkpoint library tells much
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stdout, force=True)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stdout, force=True
+    )
     logging.getLogger("talkjax").setLevel(logging.INFO)
     try:
         config = load_config(CONFIG.value, SET.value)

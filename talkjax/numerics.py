@@ -50,8 +50,8 @@ def replicated(x: Array) -> Array:
 def by_rows(x: Array) -> Array:
     """The same array, cut along its leading axis only, as batches are on the mesh in force; see `replicated`.
 
-    Convolutions are given nothing else: the compiler's partitioning of a convolution over channels gives wrong
-    numbers for some strides and dilations (jax issue #16894; measured here with a dilated one on CPU).
+    Convolutions are given nothing else: the compiler's partitioning of a convolution over channels gives
+    wrong numbers for some strides and dilations (jax issue #16894; measured here with a dilated one on CPU).
     """
     mesh = jax.sharding.get_abstract_mesh()
     axes = tuple(name for name in ("data", "fsdp") if name in mesh.axis_names)

@@ -13,10 +13,6 @@ import talkjax  # noqa: F401  (before JAX)
 
 # isort: split
 import jax
-
-jax.config.update("jax_num_cpu_devices", 8)
-jax.config.update("jax_default_matmul_precision", "highest")
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -33,7 +29,10 @@ STEPS = 20
 
 def mapping_job(accumulate: int = 1) -> tuple[Job, Any]:
     scales = GeneralScales(
-        np.zeros(7 + N_EXP, np.float32), np.ones(7 + N_EXP, np.float32), np.ones(N_EXP, np.float32), np.float32(1)
+        np.zeros(7 + N_EXP, np.float32),
+        np.ones(7 + N_EXP, np.float32),
+        np.ones(N_EXP, np.float32),
+        np.float32(1),
     )
     task = GeneralMappingTask(scales, 46, 100, accumulate=accumulate)
 
@@ -43,8 +42,9 @@ def mapping_job(accumulate: int = 1) -> tuple[Job, Any]:
         face = np.repeat(sound.reshape(BATCH, t, 4, 40).mean(2), 2, -1)
         valid = rng.random((BATCH, t)) < 0.9
         return GeneralBatch(
-            sound, np.zeros_like(sound), face[..., :7], face[..., 7:50], (face[..., 0] > 0).astype(np.float32),
-            (face[..., 1] > 0).astype(np.float32), (face[..., 2] > 0).astype(np.int32), valid,
+            sound, np.zeros_like(sound), face[..., :7], face[..., 7:50],
+            (face[..., 0] > 0).astype(np.float32), (face[..., 1] > 0).astype(np.float32),
+            (face[..., 2] > 0).astype(np.int32), valid,
         )  # fmt: skip
 
     return Job("mapping", task.init, [Phase(0, task.train_step)], lambda rows: None), batch  # type: ignore[arg-type, return-value]
@@ -57,7 +57,13 @@ def _picture(rng: np.random.Generator, channels: int) -> np.ndarray:
 
 def lite_job(accumulate: int = 1) -> tuple[Job, Any]:
     settings = LiteRefinerSettings(
-        size=SIZE, n_features=N_FEATURES, n_values=N_VALUES, n_slots=1024, steps=100, width=16, accumulate=accumulate
+        size=SIZE,
+        n_features=N_FEATURES,
+        n_values=N_VALUES,
+        n_slots=1024,
+        steps=100,
+        width=16,
+        accumulate=accumulate,
     )
     task = LiteRefinerTask(settings)
 
@@ -68,7 +74,9 @@ def lite_job(accumulate: int = 1) -> tuple[Job, Any]:
         inputs = RefinerInputs(_picture(rng, 9), _picture(rng, 3), _picture(rng, 3), region, features)
         values = rng.normal(size=(3, N_VALUES)).astype(np.float32)[rng.integers(0, 3, BATCH)]
         weight = rng.integers(0, 256, (BATCH, SIZE, SIZE), dtype=np.uint8)
-        return RefinerBatch(inputs, _picture(rng, 3), weight, values, rng.integers(0, 99, BATCH).astype(np.int32))
+        return RefinerBatch(
+            inputs, _picture(rng, 3), weight, values, rng.integers(0, 99, BATCH).astype(np.int32)
+        )
 
     return Job("lite", task.init, [Phase(0, task.adversarial_step)], lambda rows: None), batch  # type: ignore[arg-type, return-value]
 
@@ -87,7 +95,11 @@ def paper_job(accumulate: int = 1) -> tuple[Job, Any]:
         return PaperBatch(_picture(rng, 9), _picture(rng, 3), identity, np.arange(BATCH, dtype=np.int32))
 
     job = Job(
-        "paper", task.init, [Phase(0, task.train_step)], lambda rows: None, constants=(task.random_trunk(),)  # type: ignore[arg-type, return-value]
+        "paper",
+        task.init,
+        [Phase(0, task.train_step)],
+        lambda rows: None,
+        constants=(task.random_trunk(),),  # type: ignore[arg-type, return-value]
     )
     return job, batch
 
@@ -96,7 +108,7 @@ JOBS = {"mapping": mapping_job, "lite": lite_job, "paper": paper_job}
 
 
 def run(name: str, layout: tuple[int, int, int], steps: int, accumulate: int = 1) -> dict[str, Any]:
-    """Losses, first gradients (first moments of the optimizers after step 1), written slots, and shardings."""
+    """Losses, gradients (first moments of the optimizers after step 1), written slots, shardings."""
     job, batch_at = JOBS[name](accumulate)
     n = int(np.prod(layout))
     mesh = sharding.make_mesh(sharding.MeshShape(*layout), jax.devices()[:n])
@@ -145,6 +157,8 @@ def cut_share(state: Any) -> float:
 
 
 def main() -> None:
+    jax.config.update("jax_num_cpu_devices", 8)
+    jax.config.update("jax_default_matmul_precision", "highest")
     steps = int(sys.argv[1])
     report = {}
     for name in sys.argv[2:] or JOBS:
