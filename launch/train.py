@@ -78,8 +78,17 @@ def load_config(path: str, settings: list[str]) -> PretrainConfig:
 
 def make_job(config: PretrainConfig, corpus: str | None) -> Job:
     """What a config's class trains."""
-    from launch import mapping_general, refiner_general
-
+    try:
+        from launch import mapping_general, refiner_general
+    except ModuleNotFoundError as error:
+        if error.name not in ("grain", "tensorflow_datasets", "array_record"):
+            raise
+        raise InputError(
+            f"{error.name} is not installed",
+            expected="the extra `pretrain`",
+            fix="pip install 'talkjax[pretrain]' --constraint constraints.txt",
+            code="missing_extra",
+        ) from None
     if isinstance(config, GeneralMappingConfig):
         return mapping_general.make_job(config, corpus)
     if isinstance(config, GeneralRefinerConfig):
