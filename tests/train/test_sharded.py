@@ -48,9 +48,13 @@ def test_every_layout_computes_what_one_device_computes(report, task, layout) ->
         if name != "gradient":
             assert many["losses"][0][name] == pytest.approx(value, rel=1e-5, abs=1e-7), name
     assert one["gradients"]
-    for name, values in one["gradients"].items():
-        largest, difference = values[0], np.abs(np.subtract(many["gradients"][name], values)).max()
-        assert difference <= 1e-4 * largest + 1e-12, name
+    for network in {name.split("[")[0] for name in one["gradients"]}:
+        # against the network's largest: before a norm, some gradients are zero but for rounding
+        leaves = [name for name in one["gradients"] if name.startswith(network)]
+        largest = max(one["gradients"][name][0] for name in leaves)
+        for name in leaves:
+            difference = np.abs(np.subtract(many["gradients"][name], one["gradients"][name])).max()
+            assert difference <= 1e-4 * largest, name
     apart = sum(a != b for a, b in zip(one["slots"], many["slots"], strict=True))
     assert apart == 0  # no near-tie in a look-up fell otherwise
     for a, b in zip(one["losses"], many["losses"], strict=True):
