@@ -119,19 +119,18 @@ def shapes_of(arrays: Arrays) -> dict[str, jax.ShapeDtypeStruct]:
 def lower_all(
     config: BundleConfig, arrays: Mapping[str, Arrays], platforms: tuple[str, ...] = PLATFORMS
 ) -> list[Exported]:
-    """Every program as StableHLO: time and batch are symbols, but for the batch of `shape`, whose
-    rasterizer's steps depend on it."""
+    """Every program as StableHLO, with symbols for time and batch unless it is of `PER_PLATFORM`."""
     symbols = export.SymbolicScope()
     t, b = (export.symbolic_shape(name, scope=symbols)[0] for name in ("t", "b"))
     states = start_states(config, arrays)
     out = []
     for name, (groups, has_state) in PROGRAMS.items():
         for targets in [(p,) for p in platforms] if name in PER_PLATFORM else [platforms]:
-            batch = draw_batch(targets[0]) if name in PER_PLATFORM else b
+            times, batch = (1, draw_batch(targets[0])) if name in PER_PLATFORM else (t, b)
             function = make_programs(config, arrays, targets[0])[name]
             given = [shapes_of(arrays[group]) for group in groups]
             given += [shapes_of(states[name])] if has_state else []
-            inputs = input_shapes(config, arrays, t, batch)[name]
+            inputs = input_shapes(config, arrays, times, batch)[name]
             given.append(inputs)
             lowered = export.export(jax.jit(function), platforms=targets)(*given)
             texts = {key: f"{x.dtype}[{','.join(map(str, x.shape))}]" for key, x in inputs.items()}

@@ -31,8 +31,10 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], bool]] = {
     "paste": ((), False),
 }
 """Name -> (groups of constants, whether it has a state). In the order of calls."""
-PER_PLATFORM = ("shape",)
-"""Lowered for each platform by itself: the rasterizer has another form on each."""
+PER_PLATFORM = ("sound", "shape")
+"""Lowered for each platform by itself and for the sizes that a session uses. The rasterizer has another form
+on each platform, whose steps depend on the batch. The sound's filters, written for several platforms or any
+number of frames, would differ in last bits from the same functions under jit."""
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
