@@ -18,7 +18,7 @@ from talkjax import __version__
 from talkjax.config import ExportConfig
 from talkjax.infer.bundle import functions, gather, tensors
 from talkjax.infer.bundle.archive import write_archive
-from talkjax.infer.bundle.layout import CONVENTION, PLATFORMS, BundleConfig
+from talkjax.infer.bundle.layout import CONVENTION, BundleConfig
 from talkjax.infer.export_onnx import export_networks, networks
 from talkjax.infer.mapping_session import Mapping
 from talkjax.infer.person import Person, frame_path
@@ -99,7 +99,7 @@ def clip_pictures(person: Person) -> list[bytes]:
 
 def program_file(program: functions.Exported) -> str:
     """A lowered program's name in the file."""
-    return f"programs/{program.name}.{'-'.join(program.platforms)}.jaxexport"
+    return f"programs/{program.name}.{program.platform}.jaxexport"
 
 
 def bundle_members(
@@ -162,11 +162,11 @@ def bundle_manifest(
             {
                 "name": program.name,
                 "file": program_file(program),
-                "platforms": list(program.platforms),
+                "platforms": [program.platform],
                 "inputs": program.inputs,
             }
             for program in programs
         ],
-        "platforms": list(PLATFORMS),
+        "platforms": sorted({program.platform for program in programs}),
         "models": models,
     }

@@ -4,9 +4,9 @@
         [--voice=voice.wav] [--frames=60] [--repeats=30] [--onnx]
 
 Per program: milliseconds (minima over alternated repeats, one process) of the file's StableHLO and of jit,
-and the largest difference of any output. With --identity: PSNR of each frame, whole and in the face, between the
-runtime's pictures and those that `talkjax generate` makes of the same voice with pose=clip. With --onnx, also
-each of its networks in onnxruntime and under jit, and the difference (needs the extra onnx).
+and the largest difference of any output. With --identity: PSNR of each frame, whole and in the face, between
+the runtime's pictures and those that `talkjax generate` makes of the same voice with pose=clip. With --onnx,
+also each of its networks in onnxruntime and under jit, and the difference (needs the extra onnx).
 """
 
 from __future__ import annotations

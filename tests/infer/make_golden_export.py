@@ -159,7 +159,7 @@ def main(folder: Path) -> None:
     mapping, refiner = small_mapping(person, rng), small_refiner(person, rng)
     config = gather.bundle_config(person, mapping, refiner)
     arrays = gather.bundle_arrays(person, mapping, refiner)
-    programs = functions.lower_all(config, arrays)
+    programs = functions.lower_all(config, arrays, ("cpu",))  # a third of the size
     members = bundle_members(config, arrays, gather.motion_arrays(person), programs, small_pictures(person))
     about = {"name": "golden", "source": {"file": "drawn, no real person"}, "all_frames": False}
     head = bundle_manifest(config, programs, about, identity.record.consent, {})
