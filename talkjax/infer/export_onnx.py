@@ -24,6 +24,7 @@ from talkjax.errors import InputError, TalkjaxError
 from talkjax.infer.mapping_session import Mapping
 from talkjax.infer.paper_refiner import PaperRefiner
 from talkjax.media.writer import temporary_name
+from talkjax.nets.convs import any_platform
 from talkjax.nets.mapping_default import DefaultMappingNet
 from talkjax.tasks.mapping import make_net
 from talkjax.tasks.mapping_personal import trunk
@@ -160,7 +161,7 @@ def _converter() -> Callable[[Network, str], None]:
 
     def convert(network: Network, path: str) -> None:
         shapes = [("B", *shape) for shape in network.inputs.values()]
-        with _quiet():
+        with _quiet(), any_platform():
             model = to_onnx(
                 network.function,
                 shapes,
