@@ -57,10 +57,10 @@ class Network:
 
 def networks(mapping: Mapping, refiner: Any) -> list[Network]:
     """All networks of a fine-tuned identity."""
-    return [*_mapping_networks(mapping), *_refiner_networks(refiner)]
+    return [*mapping_networks(mapping), *refiner_networks(refiner)]
 
 
-def _mapping_networks(mapping: Mapping) -> list[Network]:
+def mapping_networks(mapping: Mapping) -> list[Network]:
     """The mapping, and the sense of speech (logits of closed lips and of speech)."""
     speech = _trunk_network("speech", mapping.weights["general"], "flags")
     if mapping.preset == "paper":
@@ -86,7 +86,7 @@ def _trunk_network(name: str, params: dict[str, Any], head: str) -> Network:
     return Network(name, run, {"rows": (4 * SEQUENCE, 40)}, ("frames",))
 
 
-def _refiner_networks(refiner: Any) -> list[Network]:
+def refiner_networks(refiner: Any) -> list[Network]:
     settings, task = refiner.task.settings, refiner.task
     size, n = settings.size, settings.n_values
     heads = ("color", "residual", "attention")
