@@ -11,10 +11,8 @@ resumable.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
-import runpy
 import shlex
 import sys
 from collections.abc import Callable
@@ -30,7 +28,8 @@ import talkjax  # noqa: F401  (before JAX: sets its flags)
 import jax
 
 from launch import mapping_general
-from talkjax.config import Config, GeneralMappingConfig, PretrainConfig, field_type
+from launch.load_config import load_config
+from talkjax.config import Config, GeneralMappingConfig
 from talkjax.errors import InputError
 from talkjax.train.pretrain import Job, pretrain
 from talkjax.train.runtime import leave, probe_folder, start_distributed
@@ -55,32 +54,6 @@ JOBS: dict[type[Config], Callable[[Any, str | None], Job]] = {GeneralMappingConf
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def load_config(path: str, settings: list[str]) -> PretrainConfig:
-    """The config of a file, with `name=value` replacements of the right types."""
-    path, _, argument = path.partition(":")
-    if not Path(path).is_file():
-        raise InputError(f"--config={path} is no file", expected="one of configs/*.py", code="bad_config")
-    get_config = runpy.run_path(path)["get_config"]
-    try:
-        config = get_config(argument) if argument else get_config()
-    except TypeError as error:
-        raise InputError(f"--config={path}:{argument} ({error})", code="bad_config") from None
-    changed: dict[str, Any] = {}
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        if name not in {field.name for field in dataclasses.fields(config)}:
-            known = ", ".join(field.name for field in dataclasses.fields(config))
-            raise InputError(f"--set={setting} names no setting", expected=known, code="bad_config")
-        try:
-            changed[name] = field_type(type(config), name)(value)
-        except ValueError:
-            kind = field_type(type(config), name).__name__
-            raise InputError(
-                f"--set={setting}", expected=f"a value of type {kind}", code="bad_config"
-            ) from None
-    return dataclasses.replace(config, **changed).validate()
-
-
 def run_folder() -> Path:
     """WORKDIR/RUN_ID.
 
@@ -99,7 +72,9 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     absl_logging.set_verbosity(absl_logging.WARNING)  # the checkpoint library tells much
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stdout, force=True)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(message)s", stream=sys.stdout, force=True
+    )
     logging.getLogger("talkjax").setLevel(logging.INFO)
     try:
         config = load_config(CONFIG.value, SET.value)
