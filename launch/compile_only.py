@@ -140,9 +140,8 @@ def _chosen(platform: str) -> tuple[shapes.Shapes, sharding.MeshShape]:
         raise InputError("nothing to compile", expected="either --config=FILE or --preset=NAME", code="usage")
     if flags.FLAGS.config is not None:
         config = load_config(flags.FLAGS.config, flags.FLAGS.set)
-        make = shapes.PRESETS[shapes.preset_of(config)]
         mesh = sharding.MeshShape(config.mesh_data, config.mesh_fsdp, config.mesh_model)
-        return make(config.batch, config.dtype_name(platform), config.accumulate), mesh
+        return shapes.of_config(config, platform), mesh
     mesh = mesh_shape(flags.FLAGS.mesh)
     dtype = flags.FLAGS.dtype
     if dtype == "auto":

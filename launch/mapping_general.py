@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from talkjax.config import GeneralMappingConfig
+from talkjax.config import FPS, GeneralMappingConfig
 from talkjax.data.coarticulation import PHONES
-from talkjax.data.mapping_batches import GeneralBatches, Item, corpus_scales, make_items
-from talkjax.data.speech_corpus import MANIFEST, SpeechCorpus
+from talkjax.data.corpora.corpus import SpeechItems
+from talkjax.data.mapping_batches import Item
+from talkjax.data.train_input import corpus_digest, mapping_input, mapping_scales
 from talkjax.errors import InputError
 from talkjax.evaluate.general_mapping import (
     DEGRADATIONS,
@@ -25,7 +24,7 @@ from talkjax.evaluate.general_mapping import (
     silence_speeds,
 )
 from talkjax.evaluate.meter import plain
-from talkjax.tasks.mapping_general import SEQUENCE_FRAMES, GeneralBatch, GeneralMappingTask
+from talkjax.tasks.mapping_general import GeneralMappingTask
 from talkjax.track.durable import write_json
 from talkjax.train.params_file import save_params
 from talkjax.train.pretrain import Job, Phase, TrainInput
@@ -36,23 +35,6 @@ GLANCE_ITEMS = 40  # utterances per split while training; the end looks at all
 _log = logging.getLogger("talkjax")
 
 
-class _Input:
-    """Every process makes the whole batch and feeds its rows."""
-
-    def __init__(self, batches: GeneralBatches, rows: Rows):
-        self._batches, self._rows = batches, rows
-        example = batches(0)
-        self.spec = GeneralBatch(*(jax.ShapeDtypeStruct(np.shape(x), np.asarray(x).dtype) for x in example))
-
-    def batches(self, first_step: int) -> Iterator[GeneralBatch]:
-        size = self._batches.batch_size // self._rows.count
-        mine = slice(self._rows.index * size, (self._rows.index + 1) * size)
-        step = first_step
-        while True:
-            yield GeneralBatch(*(x[mine] for x in self._batches(step)))
-            step += 1
-
-
 def make_job(config: GeneralMappingConfig, corpus: str | None) -> Job:
     """Reads the corpus.
 
@@ -61,15 +43,13 @@ def make_job(config: GeneralMappingConfig, corpus: str | None) -> Job:
     """
     if corpus is None:
         raise InputError("no speech corpus is given", fix="--corpus=DIR", code="usage")
-    opened = SpeechCorpus.open(corpus)
-    digest = hashlib.sha256((Path(corpus) / MANIFEST).read_bytes()).hexdigest()
-    begin = time.monotonic()
-    items = list(make_items(opened.select("train"), config.versions, config.seed))
-    held = {name: list(make_items(opened.select(name), 1, config.seed)) for name in HELD_OUT}
+    digest = corpus_digest(corpus)
+    train = SpeechItems(corpus, "train", config.versions, config.seed)
+    held = {name: _held_out(corpus, name, config.seed) for name in HELD_OUT}
     held = {name: group for name, group in held.items() if group}
-    hours = sum(len(item) for item in items) / 25 / 3600
-    _log.info("%d utterances, %.2f h, features in %.0f s", len(items), hours, time.monotonic() - begin)
-    scales = corpus_scales(items)
+    hours = float(train.lengths.sum()) / FPS / 3600
+    _log.info("%d utterances, %.2f h", len(train), hours)
+    scales = mapping_scales(corpus)
     task = GeneralMappingTask(
         scales,
         len(PHONES),
@@ -81,7 +61,15 @@ def make_job(config: GeneralMappingConfig, corpus: str | None) -> Job:
     )
 
     def input_for(rows: Rows) -> TrainInput:
-        return _Input(GeneralBatches(items, config.batch, SEQUENCE_FRAMES, config.seed), rows)
+        return mapping_input(
+            corpus,
+            batch=config.batch,
+            seed=config.seed,
+            process_index=rows.index,
+            process_count=rows.count,
+            workers=config.workers,
+            versions=config.versions,
+        )
 
     def evaluate(state: Any, step: int) -> Mapping[str, float]:
         del step
@@ -91,7 +79,7 @@ def make_job(config: GeneralMappingConfig, corpus: str | None) -> Job:
 
     def finish(state: Any, folder: Path) -> None:
         report = final_report(task, state.params, held)
-        report["training"] = {"hours": round(hours, 3), "utterances": len(items), "steps": config.steps}
+        report["training"] = {"hours": round(hours, 3), "utterances": len(train), "steps": config.steps}
         metadata = {
             "kind": "mapping_general",
             "phones": list(PHONES),
@@ -114,6 +102,17 @@ def make_job(config: GeneralMappingConfig, corpus: str | None) -> Job:
         evaluate=evaluate,
         finish=finish,
     )
+
+
+def _held_out(corpus: str, split: str, seed: int) -> list[Item]:
+    """All utterances of a split; none where the corpus has no such split."""
+    try:
+        items = SpeechItems(corpus, split, 1, seed)
+    except InputError as error:
+        if error.code != "wrong_corpus":
+            raise
+        return []
+    return [items.item(k, 0) for k in range(len(items))]
 
 
 def _some(group: Sequence[Item]) -> list[Item]:

@@ -280,8 +280,8 @@ def _assumed() -> str:
     text = (
         f"Shares of peak: compute {COMPUTE.low:g} - {COMPUTE.high:g}, memory {MEMORY.low:g} - "
         f"{MEMORY.high:g}. "
-        "Chip figures: Google Cloud TPU documentation (half of the bidirectional ICI bandwidth goes out), NVIDIA "
-        "data sheets (dense bfloat16; half of NVLink's 900 GB/s goes out)."
+        "Chip figures: Google Cloud TPU documentation (half of the bidirectional ICI bandwidth goes out), "
+        "NVIDIA data sheets (dense bfloat16; half of NVLink's 900 GB/s goes out)."
     )
     head = ["where", "bfloat16", "memory", "links, out", "share of links", "a loop turn", "a collective"]
     return _table("Assumed", head, rows) + "\n\n" + text

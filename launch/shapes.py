@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from talkjax.config import Config, GeneralMappingConfig
+from talkjax.config import GeneralMappingConfig, GeneralRefinerConfig, PretrainConfig
 from talkjax.data.coarticulation import PHONES
 from talkjax.errors import InputError
 from talkjax.face.deformers import EXP_NAMES
@@ -33,7 +33,6 @@ from talkjax.train.pretrain import Job, Phase
 from talkjax.train.sharding import Rows
 
 CROP = 256  # pixels: the largest crop that `track/crop.py` makes, and the paper's
-LITE_SLOTS = 30_000  # rows of the lite memory, as many as the paper's
 STEPS = 100_000  # of the schedules; no influence on the program
 
 
@@ -85,10 +84,10 @@ def mapping_paper(batch: int, dtype: str, accumulate: int = 1) -> Shapes:
     return Shapes(Job("mapping_paper", task.init, [Phase(0, task.train_step)], _no_input), spec)
 
 
-def refiner(batch: int, dtype: str, accumulate: int = 1) -> Shapes:
+def refiner(batch: int, dtype: str, accumulate: int = 1, *, width: int = 32, n_slots: int = 8192) -> Shapes:
     """The `lite` refiner with its discriminator at work, which is the longer of its two steps."""
     settings = LiteRefinerSettings(
-        CROP, N_FEATURES, N_VALUES, LITE_SLOTS, STEPS, accumulate=accumulate, dtype=dtype
+        CROP, N_FEATURES, N_VALUES, n_slots, STEPS, width=width, accumulate=accumulate, dtype=dtype
     )
     task = LiteRefinerTask(settings)
     picture, plane = _spec(np.uint8, batch, CROP, CROP, 3), _spec(np.uint8, batch, CROP, CROP)
@@ -108,10 +107,14 @@ def refiner(batch: int, dtype: str, accumulate: int = 1) -> Shapes:
     return Shapes(Job("refiner", task.init, [Phase(0, task.adversarial_step)], _no_input), spec)
 
 
-def refiner_paper(batch: int, dtype: str, accumulate: int = 1) -> Shapes:
+def refiner_paper(
+    batch: int, dtype: str, accumulate: int = 1, *, width: int = 64, n_slots: int = 30_000
+) -> Shapes:
     """The paper's refiner at its own sizes: 256 pixels, 30,000 rows of memory."""
-    task = PaperRefinerTask(PaperRefinerSettings(accumulate=accumulate, dtype=dtype))
-    s = task.settings
+    s = PaperRefinerSettings(
+        size=CROP, width=width, discriminator_width=width, n_slots=n_slots, accumulate=accumulate, dtype=dtype
+    )
+    task = PaperRefinerTask(s)
     spec = PaperBatch(
         window=_spec(np.uint8, batch, s.size, s.size, 9),
         target=_spec(np.uint8, batch, s.size, s.size, 3),
@@ -123,7 +126,7 @@ def refiner_paper(batch: int, dtype: str, accumulate: int = 1) -> Shapes:
     return Shapes(job, spec)
 
 
-PRESETS: dict[str, Callable[[int, str, int], Shapes]] = {
+PRESETS: dict[str, Callable[..., Shapes]] = {
     "mapping": mapping,
     "mapping_paper": mapping_paper,
     "refiner": refiner,
@@ -131,14 +134,18 @@ PRESETS: dict[str, Callable[[int, str, int], Shapes]] = {
 }
 
 
-def preset_of(config: Config) -> str:
-    """The preset that a config of launch.train trains.
+def of_config(config: PretrainConfig, platform: str) -> Shapes:
+    """What launch.train would train with a config, on a corpus of 256-pixel frames.
 
     Raises:
-      InputError: none of them.
+      InputError: a config of no preset.
     """
+    common = (config.batch, config.dtype_name(platform), config.accumulate)
     if isinstance(config, GeneralMappingConfig):
-        return "mapping"
+        return mapping(*common)
+    if isinstance(config, GeneralRefinerConfig):
+        make = refiner if config.preset == "lite" else refiner_paper
+        return make(*common, width=config.width, n_slots=config.n_slots)
     raise InputError(
         f"{type(config).__name__} has no shapes", expected=f"--preset={'|'.join(PRESETS)}", code="bad_config"
     )

@@ -27,9 +27,9 @@ import talkjax  # noqa: F401  (before JAX: sets its flags)
 # isort: split
 import jax
 
-from launch import mapping_general
+from launch import mapping_general, refiner_general
 from launch.load_config import load_config
-from talkjax.config import Config, GeneralMappingConfig
+from talkjax.config import Config, GeneralMappingConfig, GeneralRefinerConfig
 from talkjax.errors import InputError
 from talkjax.train.pretrain import Job, pretrain
 from talkjax.train.runtime import leave, probe_folder, start_distributed
@@ -50,7 +50,10 @@ HEARTBEAT = flags.DEFINE_integer(
     "heartbeat_seconds", 30, "a silent host is dead after so long", lower_bound=1
 )
 
-JOBS: dict[type[Config], Callable[[Any, str | None], Job]] = {GeneralMappingConfig: mapping_general.make_job}
+JOBS: dict[type[Config], Callable[[Any, str | None], Job]] = {
+    GeneralMappingConfig: mapping_general.make_job,
+    GeneralRefinerConfig: refiner_general.make_job,
+}
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 

@@ -362,6 +362,13 @@ class GenerateConfig(Config):
 
 
 @dataclass(frozen=True)
+class ExportConfig(Config):
+    """From an identity to one file."""
+
+    overwrite: bool = option(False, "replace an existing output file", group="output")
+
+
+@dataclass(frozen=True)
 class EvaluateConfig(Config):
     """Figures on held-out frames."""
 

@@ -15,7 +15,7 @@ SAMPLE_RATE = 16_000
 FRAME, HOP, N_FFT = 400, 160, 512  # samples: 25 ms, 10 ms
 N_BANDS, LOW_HZ, HIGH_HZ = 40, 60.0, 7600.0
 ROWS_PER_VIDEO_FRAME = 4
-_FLOOR = 1e-7
+FLOOR = 1e-7
 
 
 @functools.cache
@@ -45,7 +45,7 @@ def log_mel_frames(frames: Float[Array, "*b 400"]) -> Float[Array, "*b 40"]:
     """One row of `log_mel` per 25 ms of sound."""
     spectrum = jnp.fft.rfft(frames * jnp.asarray(np.hanning(FRAME), jnp.float32), N_FFT)
     bands = matmul(jnp.abs(spectrum) ** 2, jnp.asarray(mel_filters().T, jnp.float32))
-    return jnp.log(bands + _FLOOR)
+    return jnp.log(bands + FLOOR)
 
 
 def normalize_bands(rows: Float[Array, "*b rows c"]) -> Float[Array, "*b rows c"]:

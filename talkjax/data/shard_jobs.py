@@ -11,10 +11,15 @@ from multiprocessing.connection import wait
 from typing import Any
 
 
-def _run(build: Callable[..., None], k: int, args: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops us
+def end_with_parent() -> None:
+    """This process leaves Ctrl-C to its parent, and ends when that ends, even by kill -9 (on Linux)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: not even a killed parent leaves us
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _run(build: Callable[..., None], k: int, args: tuple[Any, ...]) -> None:
+    end_with_parent()
     try:
         build(k, *args)
     except Exception as error:

@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from talkjax.nets.layers import HE_INIT
+from talkjax.numerics import by_rows, replicated
 
 FRONT_SIZE, FRONT_STRIDE, FRONT_LEFT = 6, 2, 2  # both strided convolutions: output i sees 2i - 2 ... 2i + 3
 BLOCKS = ((1, 1), (2, 2), (1, 0), (2, 0), (4, 0))
@@ -45,8 +46,8 @@ class TimeConv(nn.Module):
         kernel = self.param("kernel", HE_INIT, (self.size, channels, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         out = lax.conv_general_dilated(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
+            by_rows(x.astype(self.dtype)),
+            replicated(kernel.astype(self.dtype)),
             (self.stride,),
             [(self.left, right)],
             rhs_dilation=(self.dilation,),

@@ -139,7 +139,8 @@ class LiteRefinerTask:
             params = self.generator.init(
                 kg, jnp.zeros((1, s.size, s.size, 9 + 6 + 3)), jnp.zeros((1, s.n_values))
             )
-            discriminator = self.discriminator.init(kd, jnp.zeros((1, PATCH, PATCH, 6)))
+            side = min(PATCH, s.size)
+            discriminator = self.discriminator.init(kd, jnp.zeros((1, side, side, 6)))
             query = jax.random.normal(kq, (s.n_features, KEY_DIM)) / jnp.sqrt(s.n_features)
             return RefinerState(
                 params=params,
@@ -286,18 +287,20 @@ class LiteRefinerTask:
         return window, many, one, target
 
     def _patch(self, key: Array, masks: Array) -> Any:
-        """A function that cuts one random `PATCH` square near mouth or eyes from an image batch."""
+        """A function that cuts one random square of `PATCH` pixels, or the whole picture, near mouth or eyes
+        from an image batch."""
         size = masks.shape[1]
+        side = min(PATCH, size)
         detail = jnp.maximum(masks[..., 1], masks[..., 2]).sum(0) + 1e-6
         rows, columns = detail.sum(1), detail.sum(0)
         at = jnp.arange(size)
         center = jnp.stack([(rows * at).sum() / rows.sum(), (columns * at).sum() / columns.sum()])
         offset = jax.random.uniform(key, (2,), minval=-60.0, maxval=60.0)
-        corner = jnp.clip((center + offset).astype(jnp.int32) - PATCH // 2, 0, size - PATCH)
+        corner = jnp.clip((center + offset).astype(jnp.int32) - side // 2, 0, size - side)
 
         def cut(image: Array) -> Array:
             start = (0, corner[0], corner[1], 0)
-            return jax.lax.dynamic_slice(image, start, (image.shape[0], PATCH, PATCH, image.shape[-1]))
+            return jax.lax.dynamic_slice(image, start, (image.shape[0], side, side, image.shape[-1]))
 
         return cut
 

@@ -22,8 +22,9 @@ AXES = ("data", "fsdp", "model")
 BATCH_AXES = ("data", "fsdp")
 
 RULES: dict[str, str | None] = {
-    "in": "fsdp",  # channels that a layer reads
-    "out": "model",  # channels that it writes
+    "in": "fsdp",  # features that a layer reads
+    "out": "model",  # features that a dense layer writes
+    "channel": None,  # channels that a convolution writes
     "slots": "fsdp",  # rows of the memory bank
     "tap": None,  # kernel height, width
     "feature": None,  # width of a memory row
@@ -34,7 +35,7 @@ RULES: dict[str, str | None] = {
 SMALLEST_CUT = 2**14
 """Leaves with fewer numbers stay whole: gathering them would cost more than they take."""
 
-_KERNEL = {2: ("in", "out"), 3: ("tap", "in", "out"), 4: ("tap", "tap", "in", "out")}
+_KERNEL = {2: ("in", "out"), 3: ("tap", "in", "channel"), 4: ("tap", "tap", "in", "channel")}
 _BANK = {
     "keys": ("slots", "feature"),
     "values": ("slots", "feature"),

@@ -1,7 +1,8 @@
 """Real training processes on this machine, to be harmed.
 
-Started by `subprocess`, not by a shell's `&`: a shell makes background jobs ignore SIGINT, and tests of Ctrl-C then
-pass without meaning. Ended by SIGKILL, which is the only signal that a frozen JAX process cannot swallow.
+Started by `subprocess`, not by a shell's `&`: a shell makes background jobs ignore SIGINT, and tests of
+Ctrl-C then pass without meaning. Ended by SIGKILL, which is the only signal that a frozen JAX process cannot
+swallow.
 """
 
 from __future__ import annotations
@@ -110,9 +111,7 @@ class Cluster:
 
     def text(self) -> str:
         """Ends of the logs."""
-        return "\n".join(
-            f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in self.logs
-        )
+        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}" for log in self.logs)
 
 
 def rows(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from launch import compile_only, mapping_general, shapes
-from talkjax.config import GeneralMappingConfig, MotionConfig
+from talkjax.config import GeneralMappingConfig, PretrainConfig
 from talkjax.errors import InputError
 from talkjax.train.flops import count_flops
 from talkjax.train.sharding import Rows
@@ -24,7 +24,7 @@ def _plain(tree):
 def test_the_mapping_is_the_one_that_is_trained():
     config = GeneralMappingConfig(batch=4)
     real = mapping_general.make_job(config, str(CORPUS))
-    made = shapes.PRESETS[shapes.preset_of(config)](4, "float32", 1)
+    made = shapes.of_config(config, "cpu")
     assert _plain(made.batch) == _plain(real.input_for(Rows(0, 1)).spec)
     assert _plain(jax.eval_shape(made.job.init)) == _plain(jax.eval_shape(real.init))
     step, state = made.job.phases[0].step, jax.eval_shape(made.job.init)
@@ -41,8 +41,8 @@ def test_sizes_of_the_papers_networks():
 
 
 def test_words_that_cannot_be():
-    with pytest.raises(InputError, match="MotionConfig has no shapes"):
-        shapes.preset_of(MotionConfig())
+    with pytest.raises(InputError, match="PretrainConfig has no shapes"):
+        shapes.of_config(PretrainConfig(), "cpu")
     with pytest.raises(InputError, match="no gradient accumulation"):
         shapes.mapping_paper(4, "float32", 2)
     for words in (["2"], ["a", "1", "1"]):
