@@ -63,12 +63,13 @@ def measure(made: shapes.Shapes, mesh_shape: sharding.MeshShape, devices: list[A
     begin = time.monotonic()
     mesh = sharding.make_mesh(mesh_shape, devices)
     layout = make_layout(made.job, mesh, made.batch)
-    program = compile_step(made.job.phases[0].step, layout, made.job.constants)
+    program = compile_step(made.job.phases[0].step, layout, made.job.constants, made.accumulate)
     cost = program_cost(program.call)
     state = jax.tree.leaves(layout.state)
     return {
         "task": made.job.name,
         "batch": jax.tree.leaves(made.batch)[0].shape[0],
+        "accumulate": made.accumulate,
         "mesh": dict(mesh.shape),
         "device_kind": devices[0].device_kind,
         "devices": len(devices),

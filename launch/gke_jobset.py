@@ -47,8 +47,9 @@ class JobSet(NamedTuple):
 
 
 def common_environment(text: str) -> dict[str, str]:
-    """Variables of launch/common.env with their defaults."""
-    return dict(re.findall(r'^export (\w+)="\$\{\1:-([^}]*)\}"$', text, re.MULTILINE))
+    """Variables of launch/common.env with their defaults; a container has no home but /tmp."""
+    found = re.findall(r'^export (\w+)="\$\{\1:-([^}]*)\}"$', text, re.MULTILINE)
+    return {name: value.replace("$HOME", "/tmp") for name, value in found}
 
 
 def render(job: JobSet) -> str:

@@ -37,10 +37,11 @@ STEPS = 100_000  # of the schedules; no influence on the program
 
 
 class Shapes(NamedTuple):
-    """A job without its input, and the global batch it would read."""
+    """A job without its input, the global batch it would read, and the parts that a step takes it in."""
 
     job: Job
     batch: Any
+    accumulate: int = 1
 
 
 def _spec(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
@@ -68,7 +69,7 @@ def mapping(batch: int, dtype: str, accumulate: int = 1) -> Shapes:
         phones=_spec(np.int32, batch, t),
         valid=_spec(bool, batch, t),
     )
-    return Shapes(Job("mapping", task.init, [Phase(0, task.train_step)], _no_input), spec)
+    return Shapes(Job("mapping", task.init, [Phase(0, task.train_step)], _no_input), spec, accumulate)
 
 
 def mapping_paper(batch: int, dtype: str, accumulate: int = 1) -> Shapes:
@@ -81,7 +82,7 @@ def mapping_paper(batch: int, dtype: str, accumulate: int = 1) -> Shapes:
     spec = MappingBatch(
         sound=_spec(np.float32, batch, SEQUENCE, 28, 12), target=_spec(np.float32, batch, SEQUENCE, e + 6)
     )
-    return Shapes(Job("mapping_paper", task.init, [Phase(0, task.train_step)], _no_input), spec)
+    return Shapes(Job("mapping_paper", task.init, [Phase(0, task.train_step)], _no_input), spec, accumulate)
 
 
 def refiner(batch: int, dtype: str, accumulate: int = 1, *, width: int = 32, n_slots: int = 8192) -> Shapes:
@@ -104,7 +105,7 @@ def refiner(batch: int, dtype: str, accumulate: int = 1, *, width: int = 32, n_s
         values=_spec(np.float32, batch, N_VALUES),
         source=_spec(np.int32, batch),
     )
-    return Shapes(Job("refiner", task.init, [Phase(0, task.adversarial_step)], _no_input), spec)
+    return Shapes(Job("refiner", task.init, [Phase(0, task.adversarial_step)], _no_input), spec, accumulate)
 
 
 def refiner_paper(
@@ -123,7 +124,7 @@ def refiner_paper(
     )
     constants = (jax.eval_shape(task.random_trunk),)
     job = Job("refiner_paper", task.init, [Phase(0, task.train_step)], _no_input, constants=constants)
-    return Shapes(job, spec)
+    return Shapes(job, spec, accumulate)
 
 
 PRESETS: dict[str, Callable[..., Shapes]] = {
