@@ -13,7 +13,6 @@ import talkjax  # noqa: F401  (before JAX)
 
 # isort: split
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from talkjax.tasks.mapping_general import GeneralBatch, GeneralMappingTask, GeneralScales
@@ -24,7 +23,7 @@ from talkjax.train.pretrain import Job, Phase, compile_step, initial, make_layou
 
 BATCH, SIZE, N_EXP, N_VALUES, N_FEATURES = 8, 128, 43, 16, 12
 LAYOUTS = {"data": (8, 1, 1), "fsdp": (2, 4, 1), "model": (2, 2, 2)}
-STEPS = 20
+COMPARED = {"mapping": ("data", "fsdp", "model"), "lite": ("data", "fsdp"), "paper": ("data", "model")}
 
 
 def mapping_job(accumulate: int = 1) -> tuple[Job, Any]:
@@ -160,14 +159,14 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", 8)
     jax.config.update("jax_default_matmul_precision", "highest")
     steps = int(sys.argv[1])
-    report = {}
+    report: dict[str, Any] = {}
     for name in sys.argv[2:] or JOBS:
         report[name] = {"one": run(name, (1, 1, 1), steps)}
-        for layout, shape in LAYOUTS.items():
-            report[name][layout] = run(name, shape, steps)
-        report[name]["accumulated"] = run(name, (2, 1, 1), 4, accumulate=2)
-        report[name]["accumulated_one"] = run(name, (1, 1, 1), 4, accumulate=2)
-    jnp.zeros(()).block_until_ready()
+        for layout in COMPARED[name]:
+            report[name][layout] = run(name, LAYOUTS[layout], steps)
+    if "mapping" in report:
+        parts = {"accumulated": (2, 1, 1), "accumulated_one": (1, 1, 1)}
+        report["mapping"] |= {key: run("mapping", shape, 4, accumulate=2) for key, shape in parts.items()}
     print(json.dumps(report))
 
 
