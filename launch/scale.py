@@ -245,7 +245,7 @@ def _batches(presets: list[Preset]) -> str:
             text = (
                 f"{values[0]} ({min(values)} - {max(values)})"
                 if max(values) > least
-                else f"none (from {least})"
+                else f"never, down to {least}"
             )
             row.append(text)
         rows.append(row)
