@@ -15,24 +15,20 @@ import logging
 import re
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 from absl import logging as absl_logging
 
-import talkjax  # noqa: F401  (before JAX: sets its flags)
-
-# isort: split
-import jax
-
-from launch import mapping_general, refiner_general
+# No JAX here: a bad flag or folder is refused at once, the slow imports come after
 from launch.load_config import load_config
-from talkjax.config import Config, GeneralMappingConfig, GeneralRefinerConfig
-from talkjax.errors import InputError
-from talkjax.train.pretrain import Job, pretrain
-from talkjax.train.runtime import leave, probe_folder, start_distributed
+from talkjax.config import GeneralMappingConfig, GeneralRefinerConfig, PretrainConfig
+from talkjax.errors import InputError, TalkjaxError
+from talkjax.train.folder import probe_folder
+
+if TYPE_CHECKING:
+    from talkjax.train.pretrain import Job
 
 CONFIG = flags.DEFINE_string("config", None, "Python file with get_config(), FILE or FILE:ARG", required=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of runs, shared by all hosts", required=True)
@@ -50,11 +46,18 @@ HEARTBEAT = flags.DEFINE_integer(
     "heartbeat_seconds", 30, "a silent host is dead after so long", lower_bound=1
 )
 
-JOBS: dict[type[Config], Callable[[Any, str | None], Job]] = {
-    GeneralMappingConfig: mapping_general.make_job,
-    GeneralRefinerConfig: refiner_general.make_job,
-}
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def make_job(config: PretrainConfig, corpus: str | None) -> Job:
+    """What a config's class trains."""
+    from launch import mapping_general, refiner_general
+
+    if isinstance(config, GeneralMappingConfig):
+        return mapping_general.make_job(config, corpus)
+    if isinstance(config, GeneralRefinerConfig):
+        return refiner_general.make_job(config, corpus)
+    raise InputError(f"no job trains a {type(config).__name__}", code="bad_config")
 
 
 def run_folder() -> Path:
@@ -83,13 +86,21 @@ def main(argv: list[str]) -> None:
         config = load_config(CONFIG.value, SET.value)
         folder = run_folder()
         probe_folder(folder)
+    except TalkjaxError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    import jax
+
+    from talkjax.train import runtime
+    from talkjax.train.pretrain import pretrain
+
+    try:
         if HOST_DEVICES.value:
             jax.config.update("jax_num_cpu_devices", HOST_DEVICES.value)
-        start_distributed(DISTRIBUTED.value, heartbeat_s=HEARTBEAT.value)
-        job = JOBS[type(config)](config, CORPUS.value)
-        pretrain(job, config, folder, [shlex.quote(word) for word in sys.argv])
+        runtime.start_distributed(DISTRIBUTED.value, heartbeat_s=HEARTBEAT.value)
+        pretrain(make_job(config, CORPUS.value), config, folder, [shlex.quote(word) for word in sys.argv])
     except BaseException as error:
-        leave(error)
+        runtime.leave(error)
 
 
 if __name__ == "__main__":

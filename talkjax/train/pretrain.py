@@ -31,6 +31,7 @@ from talkjax.errors import DivergedError, ResumableStop
 from talkjax.train import sharding
 from talkjax.train.chips import mfu, peak_flops
 from talkjax.train.flops import count_flops
+from talkjax.train.folder import probe_folder, require_space
 from talkjax.train.metrics import MetricsWriter
 from talkjax.train.run_checkpoint import RunCheckpoints
 from talkjax.train.runtime import (
@@ -40,9 +41,7 @@ from talkjax.train.runtime import (
     barrier,
     is_first,
     on_every_process,
-    probe_folder,
     require_agreement,
-    require_space,
 )
 
 FIRST_STEP_PATIENCE = 10.0
