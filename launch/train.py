@@ -51,8 +51,17 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 def make_job(config: PretrainConfig, corpus: str | None) -> Job:
     """What a config's class trains."""
-    from launch import mapping_general, refiner_general
-
+    try:
+        from launch import mapping_general, refiner_general
+    except ModuleNotFoundError as error:
+        if error.name not in ("grain", "tensorflow_datasets", "array_record"):
+            raise
+        raise InputError(
+            f"{error.name} is not installed",
+            expected="the extra `pretrain`",
+            fix="pip install 'talkjax[pretrain]' --constraint constraints.txt",
+            code="missing_extra",
+        ) from None
     if isinstance(config, GeneralMappingConfig):
         return mapping_general.make_job(config, corpus)
     if isinstance(config, GeneralRefinerConfig):

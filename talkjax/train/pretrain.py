@@ -14,6 +14,7 @@ import itertools
 import json
 import logging
 import queue
+import resource
 import subprocess
 import threading
 import time
@@ -396,6 +397,7 @@ class _Run:
                 "mfu": mfu(program.flops, per_step, jax.device_count(), peak),
                 "input_wait_share": min(waited / seconds, 1.0) if seconds > 0 else 0.0,
                 "memory_bytes": stats.get("peak_bytes_in_use"),
+                "host_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0,
             },
         )
         if is_first():

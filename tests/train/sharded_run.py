@@ -26,14 +26,14 @@ LAYOUTS = {"data": (8, 1, 1), "fsdp": (2, 4, 1), "model": (2, 2, 2)}
 COMPARED = {"mapping": ("data", "fsdp", "model"), "lite": ("data", "fsdp"), "paper": ("data", "model")}
 
 
-def mapping_job(accumulate: int = 1) -> tuple[Job, Any]:
+def mapping_job(accumulate: int = 1, dtype: str = "float32") -> tuple[Job, Any]:
     scales = GeneralScales(
         np.zeros(7 + N_EXP, np.float32),
         np.ones(7 + N_EXP, np.float32),
         np.ones(N_EXP, np.float32),
         np.float32(1),
     )
-    task = GeneralMappingTask(scales, 46, 100, accumulate=accumulate)
+    task = GeneralMappingTask(scales, 46, 100, accumulate=accumulate, dtype=dtype)
 
     def batch(step: int) -> GeneralBatch:
         rng, t = np.random.default_rng(step), 32
@@ -54,7 +54,7 @@ def _picture(rng: np.random.Generator, channels: int) -> np.ndarray:
     return coarse.repeat(SIZE // 8, 1).repeat(SIZE // 8, 2)
 
 
-def lite_job(accumulate: int = 1) -> tuple[Job, Any]:
+def lite_job(accumulate: int = 1, dtype: str = "float32") -> tuple[Job, Any]:
     settings = LiteRefinerSettings(
         size=SIZE,
         n_features=N_FEATURES,
@@ -63,6 +63,7 @@ def lite_job(accumulate: int = 1) -> tuple[Job, Any]:
         steps=100,
         width=16,
         accumulate=accumulate,
+        dtype=dtype,
     )
     task = LiteRefinerTask(settings)
 
@@ -80,10 +81,10 @@ def lite_job(accumulate: int = 1) -> tuple[Job, Any]:
     return Job("lite", task.init, [Phase(0, task.adversarial_step)], lambda rows: None), batch  # type: ignore[arg-type, return-value]
 
 
-def paper_job(accumulate: int = 1) -> tuple[Job, Any]:
+def paper_job(accumulate: int = 1, dtype: str = "float32") -> tuple[Job, Any]:
     settings = PaperRefinerSettings(
         size=SIZE, width=8, adain_hidden=32, discriminator_width=8, trunk_width=16, n_slots=1024, n_keys=32,
-        n_values=N_VALUES, accumulate=accumulate,
+        n_values=N_VALUES, accumulate=accumulate, dtype=dtype,
     )  # fmt: skip
     task = PaperRefinerTask(settings)
 
@@ -115,7 +116,13 @@ def run(name: str, layout: tuple[int, int, int], steps: int, accumulate: int = 1
     spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), example)
     places = make_layout(job, mesh, spec)
     constants = jax.tree.map(lambda x: jax.device_put(x, sharding.replicated(mesh)), job.constants)
-    program = compile_step(job.phases[0].step, places, constants, accumulate)
+    traced = []
+
+    def counted(*args: Any) -> Any:
+        traced.append(1)
+        return job.phases[0].step(*args)
+
+    program = compile_step(counted, places, constants, accumulate)
     with jax.set_mesh(mesh):
         state = jax.jit(lambda: initial(job), out_shardings=places.state_shardings)()
         rows = sharding.rows_of_process(mesh, BATCH, accumulate=accumulate)
@@ -134,6 +141,7 @@ def run(name: str, layout: tuple[int, int, int], steps: int, accumulate: int = 1
         "slots": slots,
         "shardings": sharding.describe(places.state_shardings, places.state),
         "cut": cut_share(state),
+        "traced": len(traced) / accumulate,
     }
 
 

@@ -55,6 +55,7 @@ def test_every_layout_computes_what_one_device_computes(report, task, layout) ->
     assert apart == 0  # no near-tie in a look-up fell otherwise
     for a, b in zip(one["losses"], many["losses"], strict=True):
         assert b["loss"] == pytest.approx(a["loss"], rel=1e-3)
+    assert one["traced"] == many["traced"] == 1  # nothing is traced again after the first step
     assert many["cut"] < 1 if layout != "data" else many["cut"] == 1
 
 
