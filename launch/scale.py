@@ -60,6 +60,7 @@ MACHINES = (
     Machine("8xH200", "H200 SXM", 8, Range(0.6, 0.9), **_GPU),
 )
 ONE_H100 = Machine("one H100", "H100 SXM", 1, Range(1.0, 1.0), **_GPU)
+STATE_PASSES = 10  # times that parameters, gradients and Adam's two moments are read or written in a step
 PER_DEVICE = 16  # examples, in the table of step times
 NAMES = {
     "mapping": "mapping, default",
@@ -78,6 +79,7 @@ class Preset(NamedTuple):
       reduced, gathered: bytes of results of all-reduces and of all-gathers, on one device.
       collectives: how many.
       turns: of loops, one after the other.
+      points: measured: examples a device, its memory traffic, its memory.
     """
 
     name: str
@@ -91,7 +93,7 @@ class Preset(NamedTuple):
     gathered: float
     collectives: int
     turns: int
-    points: int
+    points: list[tuple[int, float, float]]
 
 
 def load(data: dict[str, Any]) -> list[Preset]:
@@ -101,14 +103,9 @@ def load(data: dict[str, Any]) -> list[Preset]:
         points = sorted(data.get(name, {}).get("points", []), key=lambda p: p["batch"])
         if not points:
             continue
-        first, last = points[0], points[-1]
-        b0, b1 = (p["batch"] / p["devices"] for p in (first, last))
-        if b1 > b0:
-            slope = max(last["accessed_bytes"] - first["accessed_bytes"], 0.0) / (b1 - b0)
-            fixed = max(last["accessed_bytes"] - slope * b1, 0.0)
-        else:  # parameters, gradients and Adam's two moments: read and written, float32
-            fixed = 10 * 4.0 * last["trained_parameters"]
-            slope = max(last["accessed_bytes"] - fixed, 0.0) / b1
+        last = points[-1]  # with few examples a device the TPU pads them: the larger batch tells more
+        fixed = STATE_PASSES * 4.0 * last["trained_parameters"]
+        slope = max(last["accessed_bytes"] - fixed, 0.0) / (last["batch"] / last["devices"])
         found = last["collectives"]
         presets.append(
             Preset(
@@ -123,7 +120,7 @@ def load(data: dict[str, Any]) -> list[Preset]:
                 sum(row["bytes"] for kind, row in found.items() if kind != "all-reduce"),
                 sum(row["count"] for row in found.values()),
                 data[name]["loop_turns"],
-                len(points),
+                [(p["batch"] // p["devices"], p["accessed_bytes"], p["peak_bytes"]) for p in points],
             )
         )
     return presets
@@ -202,7 +199,8 @@ def _measured(presets: list[Preset]) -> str:
             _number(p.parameters),
             _bytes(p.state_bytes),
             f"{_number(p.flops)}FLOP",
-            f"{_bytes(p.fixed_bytes)} + {_bytes(p.example_bytes)} b" + ("" if p.points > 1 else " *"),
+            ", ".join(f"{_bytes(traffic)} at {b}" for b, traffic, _ in p.points),
+            _bytes(p.points[-1][2]),
             _bytes(p.batch_bytes),
             f"{p.collectives}: {_bytes(2 * (MEASURED_ON - 1) / MEASURED_ON * p.reduced + p.gathered)}",
             str(p.turns),
@@ -210,8 +208,8 @@ def _measured(presets: list[Preset]) -> str:
         for p in presets
     ]
     head = [
-        "preset", "trained parameters", "state", "an example", "memory traffic, b examples a device",
-        "input, an example", "collectives: sent by a device", "loop turns",
+        "preset", "trained parameters", "state", "an example", "memory traffic of a device, at examples",
+        "its memory, at the more", "input, an example", "collectives: sent by a device", "loop turns",
     ]  # fmt: skip
     return _table("Measured: one training step, compiled for 8 chips, all data-parallel", head, rows)
 

@@ -32,7 +32,7 @@ def test_measured_figures_belong_to_the_present_network():
 
 
 def test_step_time_by_hand():
-    p = scale.Preset("mapping", 10, 10, 1e10, 1.0, 1e6, 2e6, 4e6, 8e6, 3, 7, 2)
+    p = scale.Preset("mapping", 10, 10, 1e10, 1.0, 1e6, 2e6, 4e6, 8e6, 3, 7, [])
     v5e = scale.MACHINES[0]
     t = scale.parts(p, v5e, 4, lambda r: r.high)
     assert t["compute"] == pytest.approx(4e10 / (197e12 * scale.COMPUTE.high))
@@ -45,7 +45,7 @@ def test_step_time_by_hand():
 
 
 def test_communication_batch_is_where_work_and_sending_meet():
-    p = scale.Preset("refiner", 10, 10, 1e10, 1.0, 0.0, 1.0, 1e9, 0, 1, 0, 2)
+    p = scale.Preset("refiner", 10, 10, 1e10, 1.0, 0.0, 1.0, 1e9, 0, 1, 0, [])
     v5e = scale.MACHINES[0]
     pick = lambda r: r.high  # noqa: E731
     batch = scale.communication_batch(p, v5e, pick)
@@ -53,15 +53,19 @@ def test_communication_batch_is_where_work_and_sending_meet():
     assert work(batch / 8, "compute") >= sending > work(batch / 8 - 1, "compute")
 
 
-def test_fixed_and_growing_traffic_come_from_two_batches():
-    point = DATA["mapping"]["points"][0]
-    other = point | {"batch": 2 * point["batch"], "accessed_bytes": 1.5 * point["accessed_bytes"]}
-    (p,) = scale.load({"mapping": {"points": [other, point], "loop_turns": 1}})
-    assert p.fixed_bytes == pytest.approx(0.5 * point["accessed_bytes"])
-    assert p.example_bytes * point["batch"] / 8 == pytest.approx(0.5 * point["accessed_bytes"])
+def test_growing_traffic_comes_from_the_larger_batch():
+    point = DATA["mapping"]["points"][0] | {
+        "batch": 64,
+        "trained_parameters": 1000,
+        "accessed_bytes": 120_000.0,
+    }
+    small = point | {"batch": 16, "accessed_bytes": 119_000.0}  # padded
+    (p,) = scale.load({"mapping": {"points": [small, point], "loop_turns": 1}})
+    assert (p.fixed_bytes, p.example_bytes) == (40_000, 80_000 / 8)
+    assert [b for b, *_ in p.points] == [2, 8]
 
 
-def test_only_whole_pages_and_like_measurements(tmp_path):
+def test_only_whole_pages_and_like_measurements():
     with pytest.raises(InputError, match="has no tables"):
         scale.page_with("nothing", "x")
     with pytest.raises(InputError, match="a mesh of"):
