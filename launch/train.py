@@ -11,20 +11,19 @@ resumable.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
-import runpy
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 from absl import logging as absl_logging
 
 # No JAX here: a bad flag or folder is refused at once, the slow imports come after
-from talkjax.config import GeneralMappingConfig, GeneralRefinerConfig, PretrainConfig, field_type
+from launch.load_config import load_config
+from talkjax.config import GeneralMappingConfig, GeneralRefinerConfig, PretrainConfig
 from talkjax.errors import InputError, TalkjaxError
 from talkjax.train.folder import probe_folder
 
@@ -48,32 +47,6 @@ HEARTBEAT = flags.DEFINE_integer(
 )
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def load_config(path: str, settings: list[str]) -> PretrainConfig:
-    """The config of a file, with `name=value` replacements of the right types."""
-    path, _, argument = path.partition(":")
-    if not Path(path).is_file():
-        raise InputError(f"--config={path} is no file", expected="one of configs/*.py", code="bad_config")
-    get_config = runpy.run_path(path)["get_config"]
-    try:
-        config = get_config(argument) if argument else get_config()
-    except TypeError as error:
-        raise InputError(f"--config={path}:{argument} ({error})", code="bad_config") from None
-    changed: dict[str, Any] = {}
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        if name not in {field.name for field in dataclasses.fields(config)}:
-            known = ", ".join(field.name for field in dataclasses.fields(config))
-            raise InputError(f"--set={setting} names no setting", expected=known, code="bad_config")
-        try:
-            changed[name] = field_type(type(config), name)(value)
-        except ValueError:
-            kind = field_type(type(config), name).__name__
-            raise InputError(
-                f"--set={setting}", expected=f"a value of type {kind}", code="bad_config"
-            ) from None
-    return dataclasses.replace(config, **changed).validate()
 
 
 def make_job(config: PretrainConfig, corpus: str | None) -> Job:
