@@ -56,7 +56,7 @@ make_venv() {
     fi
     rm -rf "$VENV"
   done <<<"$pythons"
-  # shellcheck disable=SC2086
+  # shellcheck disable=SC2086,SC2116
   fail "Found $(echo $pythons), but none can make an environment: the venv module or ensurepip is missing." \
     "Debian and Ubuntu: apt install python3-venv (as root), or without root: python3 -m pip install --user virtualenv" \
     "Another Python can be named: PYTHON=/path/to/python3.12 bash $0"

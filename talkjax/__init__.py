@@ -19,16 +19,19 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from talkjax.api import doctor as doctor
     from talkjax.api import evaluate as evaluate
+    from talkjax.api import export as export
     from talkjax.api import finetune as finetune
     from talkjax.api import generate as generate
     from talkjax.api import prepare as prepare
+    from talkjax.infer.bundle.runtime import load as load
 
-_VERBS = ("doctor", "evaluate", "finetune", "generate", "prepare")
-__all__ = ["__version__", *_VERBS]
+_VERBS = ("doctor", "evaluate", "export", "finetune", "generate", "prepare")
+_MODULES = {**dict.fromkeys(_VERBS, "talkjax.api"), "load": "talkjax.infer.bundle.runtime"}
+__all__ = ["__version__", "load", *_VERBS]
 
 
 def __getattr__(name: str) -> Any:
     # The verbs pull in JAX, PyAV and OpenCV; `import talkjax` alone must stay quick.
-    if name in _VERBS:
-        return getattr(import_module("talkjax.api"), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'talkjax' has no attribute {name!r}")

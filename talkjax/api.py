@@ -12,12 +12,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from talkjax.config import Config, EvaluateConfig, FinetuneConfig, GenerateConfig, PrepareConfig
+from talkjax.config import Config, EvaluateConfig, ExportConfig, FinetuneConfig, GenerateConfig, PrepareConfig
 from talkjax.errors import InputError
 from talkjax.media.container import check_file
 from talkjax.media.writer import check_output
 from talkjax.progress import SILENT, Progress
-from talkjax.results import EvaluateResult, GenerateResult
+from talkjax.results import EvaluateResult, ExportResult, GenerateResult
 from talkjax.track.identity import Identity, delete_identity
 from talkjax.track.identity_record import identity_folder, read_consent
 
@@ -194,6 +194,34 @@ def evaluate(
 
     with person.lock():
         return run(person, checked, progress or SILENT)
+
+
+def export(
+    identity: str,
+    out: PathLike,
+    *,
+    identities_dir: PathLike | None = None,
+    config: ExportConfig | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> ExportResult:
+    """Writes a fine-tuned identity as one file that `talkjax.load` opens (docs/export.md).
+
+    Args:
+      out: path ending in .talkjax; an existing file is replaced only with `overwrite=True`.
+
+    Raises:
+      InputError: not fine-tuned, or `out` cannot be written.
+    """
+    checked = _with_settings(config or ExportConfig(), settings)
+    person, target = Identity.open(identity, identities_dir), Path(out)
+    with contextlib.suppress(OSError):  # if this fails, the check below says why
+        target.parent.mkdir(parents=True, exist_ok=True)
+    check_output(target, overwrite=checked.overwrite, suffixes=(".talkjax",))
+    from talkjax.infer.export import run
+
+    with person.lock(shared=True):
+        return run(person, target, checked, progress or SILENT)
 
 
 def writable_output(out: PathLike, overwrite: bool, inputs: tuple[Path, ...] = ()) -> Path:

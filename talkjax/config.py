@@ -164,16 +164,66 @@ class MappingConfig(Config):
 
 
 @dataclass(frozen=True)
-class GeneralMappingConfig(Config):
-    """General training of the net from sound to face, over many voices."""
+class PretrainConfig(Config):
+    """What all pretraining jobs share. Settings of the group `place` may change when a run goes on; the
+    others decide what comes out, and a checkpoint is continued only with the same."""
 
     steps: int = option(6000, "optimizer steps", minimum=1)
-    batch: int = option(16, "sequences per step", minimum=1)
+    batch: int = option(16, "examples per step, over all devices and hosts", minimum=1)
+    accumulate: int = option(1, "parts of the batch, computed one after the other to save memory", minimum=1)
     learning_rate: float = option(3e-3, "peak of the schedule", minimum=0.0)
-    versions: int = option(2, "copies of each sound: itself, and in random rooms", minimum=1)
-    save_every: int = option(500, "steps between checkpoints", minimum=1)
-    eval_every: int = option(3000, "steps between looks at held-out utterances", minimum=1)
     seed: int = option(0, "the run's only seed", minimum=0)
+    compute_dtype: str = option(
+        "auto",
+        "arithmetic of the networks; auto: bfloat16 on accelerators; parameters are float32 always",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    mesh_data: int = option(-1, "devices that share the batch; -1: all that are left", group="place")
+    mesh_fsdp: int = option(1, "devices that share batch and parameters", group="place", minimum=1)
+    mesh_model: int = option(1, "devices that share channels of layers", group="place", minimum=1)
+    save_every: int = option(500, "steps between checkpoints", group="place", minimum=1)
+    keep: int = option(3, "checkpoints that stay", group="place", minimum=1)
+    log_every: int = option(20, "steps between rows of metrics", group="place", minimum=1)
+    eval_every: int = option(
+        3000, "steps between looks at pictures and held-out data", group="place", minimum=1
+    )
+    max_bad_steps: int = option(
+        5, "steps in a row without finite numbers that roll the run back", group="place", minimum=1
+    )
+    watchdog_seconds: float = option(
+        600.0, "a host on which nothing moves for so long ends itself; 0: never", group="place", minimum=0.0
+    )
+    workers: int = option(0, "processes that read input; 0: threads", group="place", minimum=0)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that must be equal for a run to go on."""
+        fields = [f.name for f in dataclasses.fields(self) if f.metadata["group"] != "place"]
+        return {"class": type(self).__name__, **{name: getattr(self, name) for name in fields}}
+
+    def dtype_name(self, platform: str) -> str:
+        """Type of the arithmetic on a JAX platform."""
+        if self.compute_dtype != "auto":
+            return self.compute_dtype
+        return "float32" if platform == "cpu" else "bfloat16"
+
+
+@dataclass(frozen=True)
+class GeneralMappingConfig(PretrainConfig):
+    """General training of the net from sound to face, over many voices."""
+
+    versions: int = option(2, "copies of each sound: itself, and in random rooms", minimum=1)
+
+
+@dataclass(frozen=True)
+class GeneralRefinerConfig(PretrainConfig):
+    """General training of the net from composed frames to photographic ones, over many people."""
+
+    preset: str = option("lite", "size of the networks", choices=("lite", "paper"))
+    steps: int = option(20_000, "optimizer steps", minimum=1)
+    batch: int = option(8, "frames per step, over all devices and hosts", minimum=1)
+    learning_rate: float = option(1e-3, "peak of the schedule", minimum=0.0)
+    width: int = option(32, "channels of the generator's first layer", minimum=4)
+    n_slots: int = option(8192, "rows of the memory bank", minimum=64)
 
 
 @dataclass(frozen=True)
@@ -309,6 +359,13 @@ class GenerateConfig(Config):
     def pose_file(self) -> str:
         """The file of `video:FILE` and `track:FILE`, else empty."""
         return self.pose.partition(":")[2]
+
+
+@dataclass(frozen=True)
+class ExportConfig(Config):
+    """From an identity to one file."""
+
+    overwrite: bool = option(False, "replace an existing output file", group="output")
 
 
 @dataclass(frozen=True)

@@ -34,3 +34,27 @@ def safe_divide(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, 
     """`a / b`, and zero with zero gradient where `b` is zero."""
     nonzero = b != 0
     return jnp.where(nonzero, a / jnp.where(nonzero, b, 1.0), 0.0)
+
+
+def replicated(x: Array) -> Array:
+    """The same array, whole on every device of the mesh in force (`jax.set_mesh`); no effect without one.
+
+    For small values that decide where something is written: computed alike everywhere, they need no
+    agreement.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, jax.sharding.PartitionSpec())
+
+
+def by_rows(x: Array) -> Array:
+    """The same array, cut along its leading axis only, as batches are on the mesh in force; see `replicated`.
+
+    Convolutions are given nothing else: the compiler's partitioning of a convolution over channels gives
+    wrong numbers for some strides and dilations (jax issue #16894; measured here with a dilated one on CPU).
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    axes = tuple(name for name in ("data", "fsdp") if name in mesh.axis_names)
+    if mesh.empty or not axes:
+        return x
+    return jax.lax.with_sharding_constraint(x, jax.sharding.PartitionSpec(axes))

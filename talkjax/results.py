@@ -26,6 +26,23 @@ class GenerateResult:
 
 
 @dataclass(frozen=True)
+class ExportResult:
+    """An exported identity.
+
+    Attributes:
+      path: the file.
+      sha256: of its manifest, which names the digest of every member.
+      size: bytes.
+      seconds: wall-clock time.
+    """
+
+    path: Path
+    sha256: str
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class EvaluateResult:
     """Figures on the held-out frames.
 

@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "nets": _MODELS,
     "losses": _MODELS,
     "tasks": _MODELS | {"nets", "losses"},
-    "train": _MODELS | {"nets", "losses", "tasks"},
+    "train": _MODELS | {"nets", "losses", "tasks", "media.image"},
     "data": _ALL_BUT_TRAIN,
     "evaluate": _ALL_BUT_TRAIN,
     "track": _ALL_BUT_TRAIN | {"train.finetune"},

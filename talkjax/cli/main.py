@@ -16,8 +16,9 @@ from talkjax import __version__
 from talkjax.cli.command import HELP_FLAGS, Command
 from talkjax.cli.demo import DEMO
 from talkjax.cli.motion import MOTION_GENERATE, MOTION_PLOT
+from talkjax.cli.runs import RUNS_SHOW
 from talkjax.cli.store import ASSETS_FETCH, ASSETS_LIST, IDENTITY_DELETE, IDENTITY_LIST, IDENTITY_SHOW
-from talkjax.cli.verbs import DOCTOR, EVALUATE, FINETUNE, GENERATE, PREPARE
+from talkjax.cli.verbs import DOCTOR, EVALUATE, EXPORT, FINETUNE, GENERATE, PREPARE
 from talkjax.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, InputError, ResumableStop, TalkjaxError
 
 COMMANDS: dict[str, Command] = {
@@ -28,11 +29,13 @@ COMMANDS: dict[str, Command] = {
         FINETUNE,
         GENERATE,
         EVALUATE,
+        EXPORT,
         MOTION_GENERATE,
         MOTION_PLOT,
         IDENTITY_LIST,
         IDENTITY_SHOW,
         IDENTITY_DELETE,
+        RUNS_SHOW,
         DEMO,
         ASSETS_LIST,
         ASSETS_FETCH,

@@ -7,7 +7,7 @@ import time
 
 from talkjax.cli.command import IDENTITIES_DIR, IDENTITY, Arguments, Command, Flag
 from talkjax.cli.session import begin
-from talkjax.config import EvaluateConfig, FinetuneConfig, GenerateConfig, PrepareConfig
+from talkjax.config import EvaluateConfig, ExportConfig, FinetuneConfig, GenerateConfig, PrepareConfig
 from talkjax.errors import EXIT_INPUT, EXIT_OK
 
 _CLIP = {"clip": "a video of one person who speaks, seen from the front, with sound; 15-60 s are good"}
@@ -103,6 +103,25 @@ def _evaluate(arguments: Arguments) -> int:
     return EXIT_OK
 
 
+def _export(arguments: Arguments) -> int:
+    progress = begin(arguments)
+    from talkjax import api
+
+    result = api.export(
+        arguments["identity"],
+        arguments["out"],
+        identities_dir=arguments["identities_dir"],
+        config=arguments.config,
+        progress=progress,
+    )
+    print(f"wrote {result.path} ({result.size / 1e6:.1f} MB) in {result.seconds:.1f} s")
+    print(
+        '  use it: python -c "import talkjax; '
+        f"talkjax.load({str(result.path)!r}).write('voice.wav', 'out.mp4')\""
+    )
+    return EXIT_OK
+
+
 DOCTOR = Command(
     name="doctor",
     summary="say whether a clip can be used, and why not, before any work",
@@ -179,4 +198,19 @@ EVALUATE = Command(
     config=EvaluateConfig,
     notes="Writes metrics.json, report.html, heldout_tracked.mp4 and heldout_audio.mp4 to "
     "identities/<name>/evaluation/.",
+)
+
+EXPORT = Command(
+    name="export",
+    summary="identity -> one file that speaks without the rest of talkjax (talkjax.load)",
+    example="talkjax export --identity=me --out=me.talkjax",
+    run=_export,
+    flags=(
+        IDENTITY,
+        IDENTITIES_DIR,
+        Flag("out", str, None, "the file to write, NAME.talkjax", placeholder="FILE", required=True),
+    ),
+    config=ExportConfig,
+    notes="The file holds the person's face, pictures of their clip and the record of their consent: keep it "
+    "as private as the clip. talkjax identity delete names it.",
 )

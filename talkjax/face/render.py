@@ -81,13 +81,15 @@ class FaceRenderer:
     def normals(self, verts_cam: Float[Array, "*b v 3"]) -> Float[Array, "*b v 3"]:
         return vertex_normals(verts_cam, self.skin_faces)
 
-    def maps(self, verts_cam: Float[Array, "*b v 3"], camera: Camera, size: int) -> FaceMaps:
+    def maps(
+        self, verts_cam: Float[Array, "*b v 3"], camera: Camera, size: int, backend: str = "auto"
+    ) -> FaceMaps:
         """Rasterizes faces into squares of `size` pixels; `camera` has the batch, or none and is shared."""
         if camera.focal.ndim:
             verts_clip = jax.vmap(lambda v, c: to_clip(v, c, size, size))(verts_cam, camera)
         else:
             verts_clip = to_clip(verts_cam, camera, size, size)
-        seen = rasterize(verts_clip, self.topology, size, size)
+        seen = rasterize(verts_clip, self.topology, size, size, backend=backend)
         uvs = jnp.broadcast_to(self.model.uvs, (*verts_cam.shape[:-1], 2))
         attributes = jnp.concatenate([uvs, self.normals(verts_cam), verts_clip[..., 3:]], axis=-1)
         pixels = interpolate(attributes, seen, self.topology)

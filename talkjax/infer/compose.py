@@ -13,9 +13,9 @@ from jaxtyping import Float, Int, UInt8
 from talkjax.face import mesh468
 
 FEATHER = 1 / 48  # of the crop's side: how far inside its outline the face fades in
-_WARP_REACH = 0.10  # of the crop's side: how far outside the face the background still moves
-_WARP_SMOOTH = 0.06
-_GRID = 64
+WARP_REACH = 0.10  # of the crop's side: how far outside the face the background still moves
+WARP_SMOOTH = 0.06
+GRID = 64
 _FLOW_WIDTH = 480  # pixels at which the optical flow across a cut is found
 # in half axes of the face outline: where the head's edge is taken to be, where its motion begins to fade
 # (hair; below the chin), and where the picture stands still
@@ -65,18 +65,18 @@ def warp_background(
         return crop
     size = crop.shape[0]
     anchors = new_px[mesh468.FACE_OVAL].astype(np.float32)
-    line = ((np.arange(_GRID) + 0.5) * size / _GRID).astype(np.float32)
+    line = ((np.arange(GRID) + 0.5) * size / GRID).astype(np.float32)
     gx, gy = np.meshgrid(line, line)
     cells = np.stack([gx, gy], -1).reshape(-1, 2)
     squared = ((cells[:, None] - anchors[None]) ** 2).sum(-1)
-    weight = np.exp(-squared / (2 * (_WARP_SMOOTH * size) ** 2)) + 1e-12
+    weight = np.exp(-squared / (2 * (WARP_SMOOTH * size) ** 2)) + 1e-12
     field = (weight @ move.astype(np.float32)) / weight.sum(1, keepdims=True)
     # full strength inside and at the outline, fading outside
     polygon = anchors.reshape(-1, 1, 2)
     outside = np.array([max(0.0, -cv2.pointPolygonTest(polygon, tuple(map(float, c)), True)) for c in cells])
-    field *= np.exp(-((outside / (_WARP_REACH * size)) ** 2))[:, None]
+    field *= np.exp(-((outside / (WARP_REACH * size)) ** 2))[:, None]
     dense = cv2.resize(
-        field.reshape(_GRID, _GRID, 2).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC
+        field.reshape(GRID, GRID, 2).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC
     )
     base = np.arange(size, dtype=np.float32)
     map_x = base[None, :] - dense[..., 0]
@@ -112,7 +112,7 @@ def move_head(
     if x1 - x0 < 2 or y1 - y0 < 2:
         return frame, old_px
     gx, gy = np.meshgrid(
-        x0 + (np.arange(_GRID) + 0.5) * (x1 - x0) / _GRID, y0 + (np.arange(_GRID) + 0.5) * (y1 - y0) / _GRID
+        x0 + (np.arange(GRID) + 0.5) * (x1 - x0) / GRID, y0 + (np.arange(GRID) + 0.5) * (y1 - y0) / GRID
     )
     away = np.stack([gx, gy], -1) - center
     radius = np.linalg.norm(away / half, axis=-1)
@@ -159,6 +159,11 @@ def high_pass(image: Float[np.ndarray, "s s c"], sigma: float) -> np.ndarray:
 
 def crop_alpha(size: int) -> Float[np.ndarray, "s s"]:
     """Weight for pasting a whole crop: 1 in the middle, falling to 0 toward its border."""
-    ramp = np.clip(np.minimum(np.arange(size) + 0.5, size - np.arange(size) - 0.5) / (0.06 * size), 0, 1)
-    soft = ramp * ramp * (3 - 2 * ramp)
+    soft = crop_ramp(size)
     return np.outer(soft, soft).astype(np.float32)
+
+
+def crop_ramp(size: int) -> Float[np.ndarray, "s"]:
+    """One axis of `crop_alpha`."""
+    ramp = np.clip(np.minimum(np.arange(size) + 0.5, size - np.arange(size) - 0.5) / (0.06 * size), 0, 1)
+    return ramp * ramp * (3 - 2 * ramp)

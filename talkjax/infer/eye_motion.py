@@ -9,11 +9,14 @@ So the eyes go on when the head is held still, and look where the head's motion 
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from talkjax.config import FPS
+
+if TYPE_CHECKING:  # the exported file's runtime comes here, and does without
+    from jaxtyping import Bool, Float
 
 CLOSED, SHUT = 0.28, 0.4  # shares of a full closure: a lid counts as closing; a blink gets that far
 LEAST_CLOSURE, USUAL_CLOSURE = 0.6, 0.9  # of the blink axes where eyes are shut: a clip may not show it

@@ -14,6 +14,7 @@ import numpy as np
 from talkjax import __version__
 from talkjax.config import FPS, GenerateConfig
 from talkjax.errors import InputError
+from talkjax.infer import marks
 from talkjax.infer.head_style import fit_head_style
 from talkjax.infer.motion_files import head_of_video, read_track, write_track
 from talkjax.infer.motion_plan import Plan, plan_motion
@@ -32,6 +33,7 @@ from talkjax.progress import SILENT, Progress
 from talkjax.results import GenerateResult
 from talkjax.track.durable import write_json
 from talkjax.track.identity import Identity
+from talkjax.track.identity_record import NO_CONSENT
 
 SAMPLE_RATE = 16_000
 OUTPUT_RATE = 48_000
@@ -201,14 +203,6 @@ def plan_video(
 
 
 def synthetic_tags(identity: Identity, audio: Path) -> dict[str, str]:
-    """Marks for the mp4's metadata: that it is synthetic, of whom, from what, by what, with what consent."""
-    consent = identity.record.consent.get("status", "not recorded")
-    return {
-        "synthetic": "true",
-        "comment": f"Synthetic video made with talkjax {__version__}; consent: {consent}",
-        "talkjax_identity": identity.name,
-        "talkjax_audio_sha256": file_sha256(audio),
-        "talkjax_version": __version__,
-        "talkjax_consent": consent,
-        "digital_source_type": "trainedAlgorithmicMedia",
-    }
+    """`marks.synthetic_tags` of an identity and a sound file."""
+    consent = identity.record.consent.get("status", NO_CONSENT["status"])
+    return marks.synthetic_tags(identity.name, consent, file_sha256(audio))

@@ -106,7 +106,7 @@ class MappingStream:
     """One voice, as it comes: `push` sound, get the frames that are ready; `finish` gives the last ones."""
 
     def __init__(self, mapping: Mapping):
-        start, self._step, self._block = _PROGRAMS[mapping.preset]
+        start, self._step, self._block = PROGRAMS[mapping.preset]
         weights = jax.tree.map(jnp.asarray, mapping.weights)
         self._constants = (weights, jax.tree.map(jnp.asarray, mapping.targets._asdict()))
         self._n_exp = mapping.n_exp
@@ -290,7 +290,7 @@ def _step_paper(weights: Any, targets: Any, state: Any, samples: Array) -> tuple
     return {**moving, "past": past}, made
 
 
-_PROGRAMS: dict[str, tuple[Callable[..., Any], Callable[..., Any], int]] = {
+PROGRAMS: dict[str, tuple[Callable[..., Any], Callable[..., Any], int]] = {
     "default": (_start_default, _step_default, 1),
     "paper": (_start_paper, _step_paper, PAPER_BLOCK),
 }

@@ -21,7 +21,7 @@ from talkjax.infer.layers import Motion
 from talkjax.infer.motion import upper_face
 from talkjax.infer.motion_track import MotionTrack
 from talkjax.infer.person import Person, Segment
-from talkjax.infer.pose_sources import ping_pong
+from talkjax.infer.played import clip_start, ping_pong
 from talkjax.infer.retrieval import gaze_of
 
 LIGHT_FRAMES = 12
@@ -41,11 +41,6 @@ class Plan(NamedTuple):
 
     motion: Motion
     track: MotionTrack
-
-
-def clip_start(seed: int, n_clip: int) -> int:
-    """Where the replay of the clip begins: its first frame for seed 0."""
-    return int(np.random.default_rng(seed).integers(0, n_clip)) if seed else 0
 
 
 def plan_motion(

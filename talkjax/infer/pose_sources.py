@@ -16,21 +16,13 @@ from scipy.signal import argrelextrema
 
 from talkjax.infer.head_style import HeadStyle
 from talkjax.infer.motion_track import MotionTrack
+from talkjax.infer.played import ping_pong as ping_pong
 
 MATCH_SMOOTH = 7  # frames of the Hanning window, reference.md §4.3
 MATCH_AXIS = 2  # roll decides the key frames
 MIN_KEY_GAP = 3
 STILLNESS_COST = 0.12
 RANGE_MARGIN = 1.5  # of the person's own range: how far another video's motion may take the head
-
-
-def ping_pong(n_out: int, n_clip: int, start: int = 0) -> Int[np.ndarray, "t"]:
-    """Frame numbers that play a clip forth and back without repeating the turning frames."""
-    if n_clip < 2:
-        return np.zeros(n_out, np.int64)
-    period = 2 * (n_clip - 1)
-    phase = (np.arange(n_out) + start) % period
-    return np.where(phase < n_clip, phase, period - phase)
 
 
 def match_frames(

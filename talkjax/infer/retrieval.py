@@ -7,7 +7,7 @@ programming, serves as the source of detail, so that the detail does not hop fro
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -17,6 +17,10 @@ from talkjax.face import mesh468
 ZONES = ("mouth", "eyes", "skin")
 NEAREST = 4
 FAR = 1e6
+JUMP_COST = 0.5
+"""Of leaving the clip's own order, in units of distance."""
+WEIGHT_SCALE = 0.5
+"""Extra distance at which a look-alike counts e times less."""
 
 # Scales at which a difference counts as one unit of distance.
 _LIP_DM = 0.012
@@ -58,14 +62,22 @@ def zone_features(
     gaze: Float[np.ndarray, "t 2"],
 ) -> ZoneFeatures:
     """Describes frames by their tracked geometry. All in model space, so head motion does not move lips."""
-    lips = verts_model[:, mesh468.LIPS].reshape(len(verts_model), -1)
-    lids = np.r_[mesh468.RIGHT_EYE, mesh468.LEFT_EYE]
-    lid = verts_model[:, lids].reshape(len(verts_model), -1)
+    columns = zone_columns(verts_model, euler, translation, gaze)
+    return ZoneFeatures(*(np.ascontiguousarray(f, np.float32) for f in columns))
+
+
+def zone_columns(
+    verts_model: Any, euler: Any, translation: Any, gaze: Any, xp: Any = np
+) -> tuple[Any, Any, Any]:
+    """`zone_features` in the types of the array module `xp` (numpy, jax.numpy)."""
+    eyes = np.r_[mesh468.RIGHT_EYE, mesh468.LEFT_EYE]
+    lips = verts_model[:, mesh468.LIPS].reshape(verts_model.shape[0], -1)
+    lids = verts_model[:, eyes].reshape(verts_model.shape[0], -1)
     turn = euler[:, :2]
-    mouth = np.c_[lips / _LIP_DM / np.sqrt(len(mesh468.LIPS)), turn / _TURN_FOR_MOUTH]
-    eyes = np.c_[lid / _LID_DM / np.sqrt(len(lids)), gaze / _GAZE, turn / _TURN_FOR_EYES]
-    skin = np.c_[euler / _TURN_FOR_SKIN, translation / _SHIFT_FOR_SKIN]
-    return ZoneFeatures(*(np.ascontiguousarray(f, np.float32) for f in (mouth, eyes, skin)))
+    mouth = (lips / _LIP_DM / np.sqrt(len(mesh468.LIPS)), turn / _TURN_FOR_MOUTH)
+    around = (lids / _LID_DM / np.sqrt(len(eyes)), gaze / _GAZE, turn / _TURN_FOR_EYES)
+    skin = (euler / _TURN_FOR_SKIN, translation / _SHIFT_FOR_SKIN)
+    return (xp.concatenate(mouth, 1), xp.concatenate(around, 1), xp.concatenate(skin, 1))
 
 
 def distances(
@@ -97,11 +109,11 @@ def nearest(distance: Float[np.ndarray, "t n"], k: int = NEAREST) -> tuple[np.nd
     k = min(k, distance.shape[1])
     index = np.argsort(distance, axis=1, kind="stable")[:, :k]
     d = np.take_along_axis(distance, index, 1)
-    weight = np.where(d < FAR / 2, np.exp(-(d - d[:, :1]) / 0.5), 0)
+    weight = np.where(d < FAR / 2, np.exp(-(d - d[:, :1]) / WEIGHT_SCALE), 0)
     return index, (weight / weight.sum(1, keepdims=True)).astype(np.float32)
 
 
-def smooth_choice(distance: Float[np.ndarray, "t n"], *, jump_cost: float = 0.5) -> np.ndarray:
+def smooth_choice(distance: Float[np.ndarray, "t n"], *, jump_cost: float = JUMP_COST) -> np.ndarray:
     """One bank frame per frame, `[t]`: Viterbi over distance plus a cost for leaving the clip's own order.
 
     Playing the next or the same bank frame is free; any other move costs `jump_cost`.

@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from talkjax.nets import convs
+from talkjax.numerics import by_rows, replicated
 
 Initializer = nn.initializers.Initializer
 NORM_EPS = 1e-5
@@ -44,8 +45,8 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w ci"]) -> Float[Array, "b ho wo co"]:
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
-        x = x.astype(self.dtype)
+        kernel = replicated(self.param("kernel", self.kernel_init, shape).astype(self.dtype))
+        x = by_rows(x.astype(self.dtype))
         if self.form == "plain":
             y = convs.conv(x, kernel, self.stride, self.padding)
         elif self.form == "up":

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from talkjax.nets.layers import HE_INIT
+from talkjax.numerics import by_rows, replicated
 
 FRONT_SIZE, FRONT_STRIDE, FRONT_LEFT = 6, 2, 2  # both strided convolutions: output i sees 2i - 2 ... 2i + 3
 BLOCKS = ((1, 1), (2, 2), (1, 0), (2, 0), (4, 0))
@@ -34,6 +36,7 @@ class TimeConv(nn.Module):
     left: int
     stride: int = 1
     dilation: int = 1
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, "b n ci"]) -> Float[Array, "b m co"]:
@@ -43,14 +46,14 @@ class TimeConv(nn.Module):
         kernel = self.param("kernel", HE_INIT, (self.size, channels, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         out = lax.conv_general_dilated(
-            x,
-            kernel,
+            by_rows(x.astype(self.dtype)),
+            replicated(kernel.astype(self.dtype)),
             (self.stride,),
             [(self.left, right)],
             rhs_dilation=(self.dilation,),
             dimension_numbers=("NWC", "WIO", "NWC"),
         )
-        return out + bias
+        return out + bias.astype(self.dtype)
 
 
 class DefaultMappingNet(nn.Module):
@@ -60,12 +63,14 @@ class DefaultMappingNet(nn.Module):
       heads: (name, outputs) of each linear head.
       width: channels over frames. front: channels of the first convolution.
       dropout: rate of whole channels dropped (per sequence) in training.
+      dtype: type of the arithmetic; outputs are float32.
     """
 
     heads: Sequence[tuple[str, int]]
     width: int = 96
     front: int = 64
     dropout: float = 0.1
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -81,14 +86,15 @@ class DefaultMappingNet(nn.Module):
             return nn.Dropout(self.dropout, broadcast_dims=(1,), deterministic=not train)(x)
 
         def front(features: int, name: str) -> TimeConv:
-            return TimeConv(features, FRONT_SIZE, FRONT_LEFT, FRONT_STRIDE, name=name)
+            return TimeConv(features, FRONT_SIZE, FRONT_LEFT, FRONT_STRIDE, dtype=self.dtype, name=name)
 
         h = drop(nn.gelu(front(self.front, "front_0")(rows)))
         h = drop(nn.gelu(front(self.width, "front_1")(h)))
         for k, (dilation, ahead) in enumerate(BLOCKS):
-            conv = TimeConv(self.width, 3, 2 * dilation - ahead, 1, dilation, name=f"block_{k}")
-            mix = nn.Dense(self.width, kernel_init=SMALL_INIT, name=f"mix_{k}")
+            conv = TimeConv(self.width, 3, 2 * dilation - ahead, 1, dilation, self.dtype, name=f"block_{k}")
+            mix = nn.Dense(self.width, kernel_init=SMALL_INIT, dtype=self.dtype, name=f"mix_{k}")
             h = h + mix(drop(nn.gelu(conv(h))))
+        h = h.astype(jnp.float32)
         outputs: dict[str, Any] = {
             name: nn.Dense(size, kernel_init=HE_INIT, name=name)(h) for name, size in self.heads
         }

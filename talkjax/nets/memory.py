@@ -121,10 +121,12 @@ def update(
       The memory after, and what happened to each row.
     """
     bank, q, values = jax.lax.stop_gradient((bank, q, values))
+    # over several devices, each makes all decisions itself: a few rows are gathered, nothing is scattered
+    q, values, source = (numerics.replicated(x) for x in (q, values, source))
     n = bank.keys.shape[0]
     q = numerics.normalize(q)
-    nearest = query(bank, q, 1).slots
-    hit = _holds(bank, nearest, values)[:, 0]
+    nearest = numerics.replicated(query(bank, q, 1).slots)
+    hit = numerics.replicated(_holds(bank, nearest, values)[:, 0])
     nearest = nearest[:, 0]
     age = bank.age + 1.0
 

@@ -1,6 +1,6 @@
 """Which triangle is seen at each pixel: an integer question, asked outside of differentiation.
 
-Three forms give the same answer: `loops` (CPU), `static` (GPU), `pallas` (TPU).
+Three forms give the same answer: `loops` (CPU), `static` (GPU), `pallas` (TPU; `mosaic`: never interpreted).
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from jaxtyping import Array
 from talkjax.errors import InputError
 from talkjax.raster import loops, meshlets, static_chunks
 
-_FORMS = {"loops": loops.face_ids, "static": static_chunks.face_ids, "pallas": meshlets.face_ids}
+_FORMS: dict[str, Callable[..., Array]] = {
+    "loops": loops.face_ids,
+    "static": static_chunks.face_ids,
+    "pallas": meshlets.face_ids,
+    "mosaic": functools.partial(meshlets.face_ids, interpret=False),  # for lowering where no TPU is
+}
 _FORM_OF_PLATFORM = {"cpu": "loops", "gpu": "static", "tpu": "pallas"}
 BACKENDS = ("auto", *_FORMS)
 

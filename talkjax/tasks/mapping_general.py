@@ -21,6 +21,7 @@ from talkjax.audio.spoil import hide_bands, spoil_rows
 from talkjax.losses import mapping as losses
 from talkjax.nets.mapping_default import DefaultMappingNet
 from talkjax.rng import stream_key
+from talkjax.tasks.accumulation import accumulated
 
 SEQUENCE_FRAMES = 128
 N_CHANNELS = 7
@@ -73,11 +74,13 @@ class GeneralState:
     step: Array
 
 
-def general_net(n_exp: int, n_phones: int, dropout: float = 0.1) -> DefaultMappingNet:
+def general_net(n_exp: int, n_phones: int, dropout: float = 0.1, dtype: str = "float32") -> DefaultMappingNet:
     """Heads: `face` (articulators, then expression, standardised), `flags` (closed, speech logits),
     `phones`."""
     return DefaultMappingNet(
-        heads=(("face", N_CHANNELS + n_exp), ("flags", 2), ("phones", n_phones)), dropout=dropout
+        heads=(("face", N_CHANNELS + n_exp), ("flags", 2), ("phones", n_phones)),
+        dropout=dropout,
+        dtype=jnp.dtype(dtype),
     )
 
 
@@ -90,13 +93,29 @@ class GeneralMappingTask:
     """Network, losses and optimiser, bound to a corpus's statistics. Holds no state."""
 
     def __init__(
-        self, scales: GeneralScales, n_phones: int, steps: int, learning_rate: float = 3e-3, seed: int = 0
+        self,
+        scales: GeneralScales,
+        n_phones: int,
+        steps: int,
+        learning_rate: float = 3e-3,
+        seed: int = 0,
+        *,
+        accumulate: int = 1,
+        dtype: str = "float32",
     ):
+        """Args:
+        accumulate: calls of `train_step` whose gradients are averaged into one update; `steps` counts
+        updates.
+        dtype: type of the network's arithmetic.
+        """
         self.scales, self.seed = scales, seed
-        self.net = general_net(len(scales.gap), n_phones)
+        self.net = general_net(len(scales.gap), n_phones, dtype=dtype)
         warmup = min(WARMUP_STEPS, max(steps // 10, 1))
-        schedule = optax.warmup_cosine_decay_schedule(0.0, learning_rate, warmup, steps, 1e-5)
-        self.optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-3))
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0, learning_rate, warmup, max(steps, warmup + 1), 1e-5
+        )
+        optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=1e-3))
+        self.optimizer = accumulated(optimizer, accumulate)
 
     def init(self) -> GeneralState:
         shape = (1, 4 * SEQUENCE_FRAMES, 40)

@@ -23,6 +23,7 @@ from talkjax.nets.blend import blend
 from talkjax.nets.generator_lite import LiteGenerator
 from talkjax.nets.patch_discriminator import PatchDiscriminator
 from talkjax.rng import stream_key
+from talkjax.tasks.accumulation import accumulated
 from talkjax.types import EYES, MOUTH, MemoryBank
 
 AnyArray = Any
@@ -73,7 +74,10 @@ class RefinerState:
 
 @dataclasses.dataclass(frozen=True)
 class LiteRefinerSettings:
-    """Sizes and weights; `gan_from` is the share of the steps after which the discriminator joins."""
+    """Sizes and weights; `gan_from` is the share of the steps after which the discriminator joins.
+
+    `accumulate`: calls of a step whose gradients make one update. `dtype`: type of the networks' arithmetic.
+    """
 
     size: int
     n_features: int
@@ -86,6 +90,8 @@ class LiteRefinerSettings:
     gan_weight: float = 0.02
     gan_from: float = 0.5
     region_weight: float = 2.0
+    accumulate: int = 1
+    dtype: str = "float32"
 
 
 def to_signed(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
@@ -116,12 +122,13 @@ class LiteRefinerTask:
 
     def __init__(self, settings: LiteRefinerSettings):
         self.settings = settings
-        self.generator = LiteGenerator(width=settings.width, n_candidates=N_CANDIDATES)
-        self.discriminator = PatchDiscriminator(width=24)
+        dtype, n = jnp.dtype(settings.dtype), settings.accumulate
+        self.generator = LiteGenerator(width=settings.width, n_candidates=N_CANDIDATES, dtype=dtype)
+        self.discriminator = PatchDiscriminator(width=24, dtype=dtype)
         schedule = optax.cosine_decay_schedule(settings.learning_rate, settings.steps, 0.03)
-        self._opt_g = optax.adam(schedule, b1=0.9, b2=0.99)
-        self._opt_d = optax.adam(2e-4, b1=0.5)
-        self._opt_q = optax.adam(1e-3)
+        self._opt_g = accumulated(optax.adam(schedule, b1=0.9, b2=0.99), n)
+        self._opt_d = accumulated(optax.adam(2e-4, b1=0.5), n)
+        self._opt_q = accumulated(optax.adam(1e-3), n)
 
     def init(self) -> RefinerState:
         s = self.settings
@@ -132,7 +139,8 @@ class LiteRefinerTask:
             params = self.generator.init(
                 kg, jnp.zeros((1, s.size, s.size, 9 + 6 + 3)), jnp.zeros((1, s.n_values))
             )
-            discriminator = self.discriminator.init(kd, jnp.zeros((1, PATCH, PATCH, 6)))
+            side = min(PATCH, s.size)
+            discriminator = self.discriminator.init(kd, jnp.zeros((1, side, side, 6)))
             query = jax.random.normal(kq, (s.n_features, KEY_DIM)) / jnp.sqrt(s.n_features)
             return RefinerState(
                 params=params,
@@ -279,18 +287,20 @@ class LiteRefinerTask:
         return window, many, one, target
 
     def _patch(self, key: Array, masks: Array) -> Any:
-        """A function that cuts one random `PATCH` square near mouth or eyes from an image batch."""
+        """A function that cuts one random square of `PATCH` pixels, or the whole picture, near mouth or eyes
+        from an image batch."""
         size = masks.shape[1]
+        side = min(PATCH, size)
         detail = jnp.maximum(masks[..., 1], masks[..., 2]).sum(0) + 1e-6
         rows, columns = detail.sum(1), detail.sum(0)
         at = jnp.arange(size)
         center = jnp.stack([(rows * at).sum() / rows.sum(), (columns * at).sum() / columns.sum()])
         offset = jax.random.uniform(key, (2,), minval=-60.0, maxval=60.0)
-        corner = jnp.clip((center + offset).astype(jnp.int32) - PATCH // 2, 0, size - PATCH)
+        corner = jnp.clip((center + offset).astype(jnp.int32) - side // 2, 0, size - side)
 
         def cut(image: Array) -> Array:
             start = (0, corner[0], corner[1], 0)
-            return jax.lax.dynamic_slice(image, start, (image.shape[0], PATCH, PATCH, image.shape[-1]))
+            return jax.lax.dynamic_slice(image, start, (image.shape[0], side, side, image.shape[-1]))
 
         return cut
 

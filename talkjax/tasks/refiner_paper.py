@@ -28,6 +28,7 @@ from talkjax.nets.key_encoder import KeyEncoder
 from talkjax.nets.patch_discriminator import PatchDiscriminator
 from talkjax.nets.resnet import ResNet18
 from talkjax.rng import stream_key
+from talkjax.tasks.accumulation import accumulated
 from talkjax.tasks.refiner_lite import AnyArray, to_signed
 from talkjax.types import MemoryBank
 
@@ -79,7 +80,8 @@ class PaperRefinerSettings:
 
     `size` is the side of all pictures, a power of two: its logarithm is the generator's number of levels.
     `flip` mirrors half of the training pictures. `dropout_in_use` keeps the decoder's dropout on in use, as
-    the reference's test run does.
+    the reference's test run does. `accumulate`: calls of `train_step` whose gradients make one update.
+    `dtype`: type of the networks' arithmetic.
     """
 
     size: int = 256
@@ -97,6 +99,8 @@ class PaperRefinerSettings:
     flip: bool = True
     dropout_in_use: bool = False
     seed: int = 0
+    accumulate: int = 1
+    dtype: str = "float32"
 
 
 class PaperRefinerTask:
@@ -107,11 +111,12 @@ class PaperRefinerTask:
         levels = s.size.bit_length() - 1
         if 2**levels != s.size:
             raise ValueError(f"size {s.size} is not a power of two")
-        self.generator = PaperGenerator(s.width, levels, s.adain_hidden, s.dropout_in_use)
-        self.discriminator = PatchDiscriminator(s.discriminator_width)
-        self.trunk = ResNet18(s.trunk_width)
+        dtype = jnp.dtype(s.dtype)
+        self.generator = PaperGenerator(s.width, levels, s.adain_hidden, s.dropout_in_use, dtype)
+        self.discriminator = PatchDiscriminator(s.discriminator_width, dtype=dtype)
+        self.trunk = ResNet18(s.trunk_width, dtype)
         self.encoder = KeyEncoder(s.n_keys)
-        self._optimizer = optax.adam(s.learning_rate, b1=0.5, b2=0.999)
+        self._optimizer = accumulated(optax.adam(s.learning_rate, b1=0.5, b2=0.999), s.accumulate)
 
     def init(self) -> PaperState:
         """A fresh state; abstract under `jax.eval_shape`."""

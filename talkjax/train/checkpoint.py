@@ -70,14 +70,12 @@ def save_checkpoint(
         "config_hash": config_hash,
         "leaves": leaves,
     }
-    text = json.dumps(manifest, indent=1)
-    manifest_digest = hashlib.sha256(text.encode()).hexdigest()
-    (temporary / _MANIFEST).write_text(f"{manifest_digest}\n{text}\n")
-    _sync_tree(temporary)
+    write_manifest(temporary, manifest)
+    sync_tree(temporary)
     if final.exists():
         shutil.rmtree(final)
     os.replace(temporary, final)
-    _sync_path(root)
+    sync_path(root)
     for old in checkpoint_steps(root)[: -max(keep, 1)]:
         shutil.rmtree(root / f"step_{old:08d}", ignore_errors=True)
     return final
@@ -126,7 +124,7 @@ def restore_checkpoint(
 
 
 def _restore_one(path: Path, step: int, like: Any, config_hash: str) -> Any:
-    manifest = _read_manifest(path, step)
+    manifest = read_manifest(path, step)
     if manifest["format_version"] != FORMAT_VERSION:
         raise _mismatch(path, f"format version {manifest['format_version']}", f"{FORMAT_VERSION}")
     if manifest["config_hash"] != config_hash:
@@ -147,7 +145,18 @@ def _restore_one(path: Path, step: int, like: Any, config_hash: str) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), values)
 
 
-def _read_manifest(path: Path, step: int) -> dict[str, Any]:
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """Writes a checkpoint's manifest, headed by its own digest."""
+    text = json.dumps(manifest, indent=1)
+    (path / _MANIFEST).write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}\n")
+
+
+def read_manifest(path: Path, step: int) -> dict[str, Any]:
+    """The manifest of the checkpoint of `step`.
+
+    Raises:
+      DamagedCheckpointError: missing, changed, or of another step.
+    """
     try:
         digest, text = (path / _MANIFEST).read_text().split("\n", 1)
         text = text.removesuffix("\n")
@@ -264,12 +273,13 @@ def _remove_leftovers(root: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _sync_tree(root: Path) -> None:
+def sync_tree(root: Path) -> None:
+    """Flushes a folder and everything in it to disk."""
     for path in [*root.rglob("*"), root]:
-        _sync_path(path)
+        sync_path(path)
 
 
-def _sync_path(path: Path) -> None:
+def sync_path(path: Path) -> None:
     """Flushes a file or folder to disk, so that the rename never outlives its contents."""
     if os.name != "posix":
         return

@@ -1,0 +1,2 @@
+"""One exported file with everything that a person's talking picture needs, and the light runtime that
+plays it."""

@@ -1,0 +1,175 @@
+"""Run as a script with 8 simulated devices: every task on one device and on every layout, as JSON on stdout.
+
+Batches are random pictures and sounds of small size: what is compared is arithmetic, not learning.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import talkjax  # noqa: F401  (before JAX)
+
+# isort: split
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from talkjax.tasks.mapping_general import GeneralBatch, GeneralMappingTask, GeneralScales
+from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerBatch, RefinerInputs
+from talkjax.tasks.refiner_paper import PaperBatch, PaperRefinerSettings, PaperRefinerTask
+from talkjax.train import sharding
+from talkjax.train.pretrain import Job, Phase, compile_step, initial, make_layout
+
+BATCH, SIZE, N_EXP, N_VALUES, N_FEATURES = 8, 128, 43, 16, 12
+LAYOUTS = {"data": (8, 1, 1), "fsdp": (2, 4, 1), "model": (2, 2, 2)}
+STEPS = 20
+
+
+def mapping_job(accumulate: int = 1) -> tuple[Job, Any]:
+    scales = GeneralScales(
+        np.zeros(7 + N_EXP, np.float32),
+        np.ones(7 + N_EXP, np.float32),
+        np.ones(N_EXP, np.float32),
+        np.float32(1),
+    )
+    task = GeneralMappingTask(scales, 46, 100, accumulate=accumulate)
+
+    def batch(step: int) -> GeneralBatch:
+        rng, t = np.random.default_rng(step), 32
+        sound = rng.normal(0, 3, (BATCH, 4 * t, 40)).astype(np.float32)
+        face = np.repeat(sound.reshape(BATCH, t, 4, 40).mean(2), 2, -1)
+        valid = rng.random((BATCH, t)) < 0.9
+        return GeneralBatch(
+            sound, np.zeros_like(sound), face[..., :7], face[..., 7:50],
+            (face[..., 0] > 0).astype(np.float32), (face[..., 1] > 0).astype(np.float32),
+            (face[..., 2] > 0).astype(np.int32), valid,
+        )  # fmt: skip
+
+    return Job("mapping", task.init, [Phase(0, task.train_step)], lambda rows: None), batch  # type: ignore[arg-type, return-value]
+
+
+def _picture(rng: np.random.Generator, channels: int) -> np.ndarray:
+    coarse = rng.integers(0, 256, (BATCH, 8, 8, channels), dtype=np.uint8)
+    return coarse.repeat(SIZE // 8, 1).repeat(SIZE // 8, 2)
+
+
+def lite_job(accumulate: int = 1) -> tuple[Job, Any]:
+    settings = LiteRefinerSettings(
+        size=SIZE,
+        n_features=N_FEATURES,
+        n_values=N_VALUES,
+        n_slots=1024,
+        steps=100,
+        width=16,
+        accumulate=accumulate,
+    )
+    task = LiteRefinerTask(settings)
+
+    def batch(step: int) -> RefinerBatch:
+        rng = np.random.default_rng(step)
+        region = rng.integers(-1, 4, (BATCH, 8, 8)).repeat(SIZE // 8, 1).repeat(SIZE // 8, 2).astype(np.int8)
+        features = rng.normal(size=(BATCH, N_FEATURES)).astype(np.float32)
+        inputs = RefinerInputs(_picture(rng, 9), _picture(rng, 3), _picture(rng, 3), region, features)
+        values = rng.normal(size=(3, N_VALUES)).astype(np.float32)[rng.integers(0, 3, BATCH)]
+        weight = rng.integers(0, 256, (BATCH, SIZE, SIZE), dtype=np.uint8)
+        return RefinerBatch(
+            inputs, _picture(rng, 3), weight, values, rng.integers(0, 99, BATCH).astype(np.int32)
+        )
+
+    return Job("lite", task.init, [Phase(0, task.adversarial_step)], lambda rows: None), batch  # type: ignore[arg-type, return-value]
+
+
+def paper_job(accumulate: int = 1) -> tuple[Job, Any]:
+    settings = PaperRefinerSettings(
+        size=SIZE, width=8, adain_hidden=32, discriminator_width=8, trunk_width=16, n_slots=1024, n_keys=32,
+        n_values=N_VALUES, accumulate=accumulate,
+    )  # fmt: skip
+    task = PaperRefinerTask(settings)
+
+    def batch(step: int) -> PaperBatch:
+        rng = np.random.default_rng(step)
+        identity = np.random.default_rng(0).normal(size=(5, N_VALUES))[rng.integers(0, 5, BATCH)]
+        identity = (identity / np.linalg.norm(identity, axis=-1, keepdims=True)).astype(np.float32)
+        return PaperBatch(_picture(rng, 9), _picture(rng, 3), identity, np.arange(BATCH, dtype=np.int32))
+
+    job = Job(
+        "paper",
+        task.init,
+        [Phase(0, task.train_step)],
+        lambda rows: None,
+        constants=(task.random_trunk(),),  # type: ignore[arg-type, return-value]
+    )
+    return job, batch
+
+
+JOBS = {"mapping": mapping_job, "lite": lite_job, "paper": paper_job}
+
+
+def run(name: str, layout: tuple[int, int, int], steps: int, accumulate: int = 1) -> dict[str, Any]:
+    """Losses, gradients (first moments of the optimizers after step 1), written slots, shardings."""
+    job, batch_at = JOBS[name](accumulate)
+    n = int(np.prod(layout))
+    mesh = sharding.make_mesh(sharding.MeshShape(*layout), jax.devices()[:n])
+    example = batch_at(0)
+    spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), example)
+    places = make_layout(job, mesh, spec)
+    constants = jax.tree.map(lambda x: jax.device_put(x, sharding.replicated(mesh)), job.constants)
+    program = compile_step(job.phases[0].step, places, constants, accumulate)
+    with jax.set_mesh(mesh):
+        state = jax.jit(lambda: initial(job), out_shardings=places.state_shardings)()
+        rows = sharding.rows_of_process(mesh, BATCH, accumulate=accumulate)
+        losses, first, slots = [], {}, []
+        for step in range(steps):
+            on_device = sharding.to_global(batch_at(step), places.batch_shardings, rows)
+            state, metrics = program.call(state, on_device, *constants)
+            losses.append({k: float(v) for k, v in metrics.items()})
+            if step == 0:
+                first = moments(state.task)
+            if hasattr(state.task, "bank"):
+                slots.append(np.flatnonzero(np.asarray(state.task.bank.age) == 0).tolist())
+    return {
+        "losses": losses,
+        "gradients": first,
+        "slots": slots,
+        "shardings": sharding.describe(places.state_shardings, places.state),
+        "cut": cut_share(state),
+    }
+
+
+def moments(task: Any) -> dict[str, list[float]]:
+    """Every first moment of the optimizers, flattened and thinned: the gradients, but for a factor."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(task):
+        name = jax.tree_util.keystr(path)
+        if ".mu" in name:
+            flat = np.asarray(leaf, np.float64).ravel()
+            found[name] = [float(np.abs(flat).max()), *flat[:: max(flat.size // 50, 1)].tolist()]
+    return found
+
+
+def cut_share(state: Any) -> float:
+    """Bytes of the state on one device over all bytes."""
+    leaves = jax.tree.leaves(state)
+    local = sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
+    return local / sum(leaf.nbytes for leaf in leaves)
+
+
+def main() -> None:
+    jax.config.update("jax_num_cpu_devices", 8)
+    jax.config.update("jax_default_matmul_precision", "highest")
+    steps = int(sys.argv[1])
+    report = {}
+    for name in sys.argv[2:] or JOBS:
+        report[name] = {"one": run(name, (1, 1, 1), steps)}
+        for layout, shape in LAYOUTS.items():
+            report[name][layout] = run(name, shape, steps)
+        report[name]["accumulated"] = run(name, (2, 1, 1), 4, accumulate=2)
+        report[name]["accumulated_one"] = run(name, (1, 1, 1), 4, accumulate=2)
+    jnp.zeros(()).block_until_ready()
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
