@@ -7,9 +7,12 @@ other work on the machine disturbs little. The last rows extrapolate to whole co
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in launch/prepare_corpus.py
 
 import numpy as np
 from absl import app, flags

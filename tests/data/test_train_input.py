@@ -104,3 +104,11 @@ def test_features_without_a_device_are_those_of_the_network():
 def test_a_batch_that_does_not_divide_is_refused(speech):  # noqa: F811
     with pytest.raises(InputError, match=r"batch 6 over 4 processes.*multiple.*--set=batch=8"):
         mapping_input(speech, batch=6, seed=0, process_count=4)
+
+
+def test_worker_processes_make_the_same_batches_in_order(frames):  # noqa: F811
+    wanted = itertools.islice(_inputs("lite", None, frames).batches(STEP), 3)
+    made = _inputs("lite", None, frames, workers=2, threads=1).batches(STEP)
+    for batch in wanted:
+        _same(next(made), batch)
+    made.close()
