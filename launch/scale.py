@@ -60,7 +60,8 @@ MACHINES = (
     Machine("8xH200", "H200 SXM", 8, Range(0.6, 0.9), **_GPU),
 )
 ONE_H100 = Machine("one H100", "H100 SXM", 1, Range(1.0, 1.0), **_GPU)
-STATE_PASSES = 10  # times that parameters, gradients and Adam's two moments are read or written in a step
+PADDED_BELOW = 8  # examples a device: the TPU fills up fewer, and 2 cost as much as 8
+STATE_PASSES = 10  # with one batch only: times that parameters, gradients and Adam's two moments are read or written in a step
 PER_DEVICE = 16  # examples, in the table of step times
 NAMES = {
     "mapping": "mapping, default",
@@ -103,9 +104,8 @@ def load(data: dict[str, Any]) -> list[Preset]:
         points = sorted(data.get(name, {}).get("points", []), key=lambda p: p["batch"])
         if not points:
             continue
-        last = points[-1]  # with few examples a device the TPU pads them: the larger batch tells more
-        fixed = STATE_PASSES * 4.0 * last["trained_parameters"]
-        slope = max(last["accessed_bytes"] - fixed, 0.0) / (last["batch"] / last["devices"])
+        last = points[-1]
+        fixed, slope = _traffic(points)
         found = last["collectives"]
         presets.append(
             Preset(
@@ -124,6 +124,20 @@ def load(data: dict[str, Any]) -> list[Preset]:
             )
         )
     return presets
+
+
+def _traffic(points: list[dict[str, Any]]) -> tuple[float, float]:
+    """Bytes of a device: fixed, and for an example. From the two largest batches that are not padded."""
+    full = [p for p in points if p["batch"] / p["devices"] >= PADDED_BELOW][-2:]
+    last = points[-1]
+    b1 = last["batch"] / last["devices"]
+    if len(full) == 2 and full[1]["accessed_bytes"] > full[0]["accessed_bytes"]:
+        b0 = full[0]["batch"] / full[0]["devices"]
+        slope = (last["accessed_bytes"] - full[0]["accessed_bytes"]) / (b1 - b0)
+        if (fixed := last["accessed_bytes"] - slope * b1) >= 0:
+            return fixed, slope
+    fixed = STATE_PASSES * 4.0 * last["trained_parameters"]
+    return fixed, max(last["accessed_bytes"] - fixed, 0.0) / b1
 
 
 def chip_of(machine: Machine) -> Chip:

@@ -53,16 +53,19 @@ def test_communication_batch_is_where_work_and_sending_meet():
     assert work(batch / 8, "compute") >= sending > work(batch / 8 - 1, "compute")
 
 
-def test_growing_traffic_comes_from_the_larger_batch():
+def test_traffic_is_fitted_to_batches_that_are_not_padded():
     point = DATA["mapping"]["points"][0] | {
         "batch": 64,
         "trained_parameters": 1000,
         "accessed_bytes": 120_000.0,
     }
-    small = point | {"batch": 16, "accessed_bytes": 119_000.0}  # padded
-    (p,) = scale.load({"mapping": {"points": [small, point], "loop_turns": 1}})
-    assert (p.fixed_bytes, p.example_bytes) == (40_000, 80_000 / 8)
-    assert [b for b, *_ in p.points] == [2, 8]
+    padded = point | {"batch": 16, "accessed_bytes": 119_000.0}
+    (p,) = scale.load({"mapping": {"points": [padded, point], "loop_turns": 1}})
+    assert (p.fixed_bytes, p.example_bytes) == (40_000, 80_000 / 8)  # ten passes over the parameters
+    more = point | {"batch": 128, "accessed_bytes": 200_000.0}
+    (p,) = scale.load({"mapping": {"points": [more, padded, point], "loop_turns": 1}})
+    assert (p.fixed_bytes, p.example_bytes) == (40_000, 10_000)
+    assert [b for b, *_ in p.points] == [2, 8, 16]
 
 
 def test_only_whole_pages_and_like_measurements():
