@@ -61,7 +61,7 @@ MACHINES = (
 )
 ONE_H100 = Machine("one H100", "H100 SXM", 1, Range(1.0, 1.0), **_GPU)
 PADDED_BELOW = 8  # examples a device: the TPU fills up fewer, and 2 cost as much as 8
-STATE_PASSES = 10  # with one batch only: times that parameters, gradients and Adam's two moments are read or written in a step
+STATE_PASSES = 10  # with one batch only: times that parameters, gradients and Adam's moments pass by
 PER_DEVICE = 16  # examples, in the table of step times
 NAMES = {
     "mapping": "mapping, default",
