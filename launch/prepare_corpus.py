@@ -17,10 +17,15 @@ Exit codes as in the README.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+# One clip per core: OpenBLAS's own threads wait for each other on these small matrices, busily. A clip of LRW
+# takes 4 CPU seconds with them and 1.1 without (docs/corpora.md). Before numpy; workers inherit it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from absl import app, flags
 

@@ -9,13 +9,14 @@ Nothing here touches a JAX device: input threads and processes run it beside a t
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import scipy.fft
 from scipy.ndimage import binary_erosion
-from scipy.signal import fftconvolve
+from scipy.signal import oaconvolve
 
 from talkjax.audio.log_mel import FLOOR, FRAME, HOP, N_BANDS, N_FFT, SAMPLE_RATE, mel_filters
 from talkjax.audio.spoil import SILENT_ROW
@@ -72,7 +73,7 @@ def in_a_room(wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     n = int(SAMPLE_RATE * rng.uniform(0.05, 0.4))
     echo = rng.standard_normal(n) * np.exp(-6.9 * np.arange(n) / n) * rng.uniform(0.02, 0.1)
     echo[0] = 1.0
-    out = fftconvolve(wav, echo)[: len(wav)]
+    out = oaconvolve(wav, echo.astype(np.float32))[: len(wav)]
     return (out * (np.std(wav) + 1e-9) / (np.std(out) + 1e-9)).astype(np.float32)
 
 
@@ -209,11 +210,14 @@ def synthetic_music(rng: np.random.Generator, seconds: float) -> np.ndarray:
     return (wav / (wav.std() + 1e-9) * 0.1).astype(np.float32)
 
 
+@functools.cache
 def music_rows(seed: int, pieces: int = 12, seconds: float = 8.0) -> np.ndarray:
     """`[pieces r 40]` raw log-mel of synthetic music."""
     rng = np.random.default_rng([seed, 77])
     songs = [synthetic_music(rng, seconds) for _ in range(pieces)]
-    return np.stack([raw_rows(song) for song in songs]).astype(np.float32)
+    rows = np.stack([raw_rows(song) for song in songs]).astype(np.float32)
+    rows.flags.writeable = False
+    return rows
 
 
 class Sequences:

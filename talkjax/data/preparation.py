@@ -1,7 +1,7 @@
 """From clips to what a corpus holds: one job per clip, each result kept, by any Beam runner.
 
     OUT/prepared/ab/<name's hash>.npz    what a clip gave
-    OUT/prepared/ab/<name's hash>.json   what came of it: key of its content, reason if rejected, seconds
+    OUT/prepared/ab/<name's hash>.json   what came of it: key of its content, reason if rejected, time
     OUT/rejects.jsonl                    all rejected clips and why
 
 A job whose key (code version, settings, bytes of the clip) is the same as before is not done again: a killed
@@ -17,6 +17,7 @@ import errno
 import hashlib
 import json
 import os
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,7 +89,7 @@ def do_job(preparer: Preparer, out: Path, job: Job) -> dict[str, Any]:
     result.parent.mkdir(parents=True, exist_ok=True)
     for leftover in result.parent.glob(f"{result.stem}*.tmp-*"):  # of a killed worker
         leftover.unlink(missing_ok=True)
-    begin = time.monotonic()
+    begin, cpu = time.monotonic(), time.process_time()
     facts: dict[str, Any] = {"clip": job.name, "split": job.split, "key": "", "code": None, "frames": 0}
     try:
         facts["key"] = key = preparer.key(job)
@@ -106,7 +107,10 @@ def do_job(preparer: Preparer, out: Path, job: Job) -> dict[str, Any]:
             started.unlink(missing_ok=True)
             raise
         facts |= {"code": f"error_{type(error).__name__}", "problem": str(error)[:500]}
-    facts["seconds"] = round(time.monotonic() - begin, 3)
+    facts |= {
+        "seconds": round(time.monotonic() - begin, 3),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+    }
     write_json(report, facts)
     started.unlink(missing_ok=True)
     return {**facts, "kept": False}
@@ -168,5 +172,7 @@ def settle(out: Path, jobs: Sequence[Job], missing: Sequence[str], max_reject_ra
         "prepared": len(done),
         "rejected": counts,
         "frames": sum(r["frames"] for r in done),
-        "core_seconds": round(sum(r["seconds"] for r in done), 1),
+        # what a clip costs; the mean has the compiling of every worker in it
+        "cpu_seconds": round(sum(r["cpu_seconds"] for r in done), 1),
+        "cpu_seconds_per_clip": round(statistics.median(r["cpu_seconds"] for r in done), 2),
     }

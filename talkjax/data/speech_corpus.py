@@ -246,11 +246,17 @@ class _Shard:
     def _slice(self, counts: str, i: int) -> slice:
         return slice(int(self._starts[counts][i]), int(self._starts[counts][i + 1]))
 
-    def utterance(self, i: int) -> Utterance:
+    def flac(self, i: int) -> bytes:
+        """The sound as it is stored."""
+        data: bytes = self.arrays["flac"][self._slice("flac_bytes", i)].tobytes()
+        return data
+
+    def utterance(self, i: int, *, silent: bool = False) -> Utterance:
+        """`silent`: without its sound, which takes the time."""
         a, frames, phones = self.arrays, self._slice("n_frames", i), self._slice("n_phones", i)
         names = self.record["phone_names"]
         return Utterance(
-            wav=decode_flac(a["flac"][self._slice("flac_bytes", i)].tobytes()),
+            wav=np.zeros(0, np.int16) if silent else decode_flac(self.flac(i)),
             exp=a["exp"][frames],
             channels=a["channels"][frames],
             euler=a["pose"][frames, :3],

@@ -55,10 +55,10 @@ def mapping_features() -> Any:
     )
 
 
-def utterance_record(utterance: Utterance) -> dict[str, Any]:
-    """An utterance as an example of `mapping_features`."""
+def utterance_record(utterance: Utterance, flac: bytes | None = None) -> dict[str, Any]:
+    """An utterance as an example of `mapping_features`; `flac`: its sound, where that is encoded already."""
     return {
-        "flac": encode_flac(utterance.wav),
+        "flac": encode_flac(utterance.wav) if flac is None else flac,
         "exp": utterance.exp.astype(np.float16),
         "channels": utterance.channels.astype(np.float16),
         "pose": np.concatenate([utterance.euler, utterance.translation], 1).astype(np.float32),

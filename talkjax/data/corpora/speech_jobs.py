@@ -65,5 +65,5 @@ def utterance_examples(result: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The examples in a job's result."""
     shard = read_shard(result)
     for k in range(len(shard)):
-        utterance = shard.utterance(k)
-        yield utterance.key, utterance_record(utterance)
+        utterance = shard.utterance(k, silent=True)
+        yield utterance.key, utterance_record(utterance, shard.flac(k))
