@@ -125,7 +125,10 @@ def run(name: str, layout: tuple[int, int, int], steps: int, accumulate: int = 1
 
     program = compile_step(counted, places, constants, accumulate)
     with jax.set_mesh(mesh):
-        state = jax.device_put(fresh_state(name, accumulate), places.state_shardings)
+        state = jax.device_put(
+            jax.tree.map(np.copy, fresh_state(name, accumulate)),  # donated: must not be the cached one
+            places.state_shardings,
+        )
         rows = sharding.rows_of_process(mesh, BATCH, accumulate=accumulate)
         losses, first, slots = [], {}, []
         for step in range(steps):
