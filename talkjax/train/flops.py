@@ -47,8 +47,8 @@ def _count(jaxpr: core.Jaxpr) -> float:
     platforms: set[Any] = set()  # variables that say which platform the program is for
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
-        known = {v for v in equation.invars if not isinstance(v, core.Literal)}
-        if name == "platform_index" or (platforms & known and name in ("clamp", "convert_element_type")):
+        known = [v for v in equation.invars if not isinstance(v, core.Literal)]
+        if name == "platform_index" or (platforms & set(known) and name in ("clamp", "convert_element_type")):
             platforms |= set(equation.outvars)
         if name == "dot_general":
             total += _dot(equation)
@@ -60,7 +60,8 @@ def _count(jaxpr: core.Jaxpr) -> float:
         if name == "scan":
             total += params["length"] * sum(inner)
         elif name == "cond":  # between platforms the last branch is the common way, the others work around
-            total += inner[-1] if equation.invars[0] in platforms else max(inner)
+            by_platform = not isinstance(equation.invars[0], core.Literal) and equation.invars[0] in platforms
+            total += inner[-1] if by_platform else max(inner)
         else:  # jit, custom_vjp, remat and others; a while loop counts once: its length is unknown
             total += sum(inner)
     return total

@@ -122,6 +122,7 @@ def test_an_identity_becomes_a_file_and_a_marked_video(golden, exported, tmp_pat
             np.testing.assert_allclose(talker.programs.arrays[group][name], array, atol=1e-5, err_msg=name)
     assert talker.manifest["consent"]["statement"] == "I agree." and talker.n_clip == 12
     assert talker.manifest["platforms"] == ["cpu", "cuda", "tpu"] and len(talker.manifest["programs"]) == 18
+    assert not any(b".py" in talker._archive.read(entry["file"]) for entry in talker.manifest["programs"])
     assert sum(name.startswith("licences/") for name in talker.manifest["members"]) == 3
     write_wav(tmp_path / "voice.wav", (voice() * 30_000).astype(np.int16), 16_000)
     result = talker.write(tmp_path / "voice.wav", tmp_path / "out.mp4")

@@ -93,15 +93,16 @@ def test_the_output_is_alive(fresh):
     assert np.abs(np.diff(fixed[:, 30:60, 25:70], axis=0)).max() > 10
 
 
-@pytest.mark.parametrize("name", ["choose", "layers", "paste"])
-def test_functions_lowered_again_give_the_same_bits(fresh, unreadable, name):
-    """From weights and settings of the file, in another process: what its StableHLO gave."""
+def test_a_function_lowered_again_gives_the_same_bits(fresh, unreadable):
+    """From weights and settings of the file, in another process: what its StableHLO gave. (All of them:
+    `tests/faults/test_export.py`.)"""
     arrays, _ = fresh
-    given = [call(arrays, name, part) for part in ("given0", "given1")]
-    state, out = unreadable.programs(name, *[part for part in given if part])
-    assert name in unreadable.programs.lowered_again
-    for part, made in (("out", out), ("state", state if name == "choose" else {})):
-        wanted = call(arrays, name, part)
+    state, out = unreadable.programs(
+        "choose", *(call(arrays, "choose", part) for part in ("given0", "given1"))
+    )
+    assert list(unreadable.programs.lowered_again) == ["choose"]
+    for part, made in (("out", out), ("state", state)):
+        wanted = call(arrays, "choose", part)
         assert sorted(made) == sorted(wanted)
         for key, value in made.items():
             np.testing.assert_array_equal(np.asarray(value), wanted[key], err_msg=key)
@@ -172,6 +173,22 @@ def test_a_program_with_calls_of_its_own_is_not_run():
     assert bundle_programs.foreign_calls(module) == set()
     strange = module + ' custom_call @"run this"(%3) "stablehlo.custom_call"() {call_target_name = "xla_cpu"}'
     assert bundle_programs.foreign_calls(strange) == {"run this", "xla_cpu"}
+
+
+def test_whole_files_of_another_kind_are_refused(tmp_path):
+    """Right digests, wrong contents: one line, nothing run."""
+    archive = Archive(FOLDER / "person.talkjax")
+    members = {name: archive.read(name) for name in archive.names() if not name.startswith("frames/")}
+    for change in ({"config": {}}, {"programs": 3}, {"identity": None}, {"consent": []}):
+        write_archive(tmp_path / "x.talkjax", {**archive.manifest, **change}, members, overwrite=True)
+        with pytest.raises(InputError) as caught:
+            talkjax.load(tmp_path / "x.talkjax")
+        assert caught.value.code == "not_an_export" and "\n" not in str(caught.value)
+    members["arrays/face.safetensors"] = b"{" * 99
+    write_archive(tmp_path / "x.talkjax", archive.manifest, members, overwrite=True)
+    archive.close()
+    with pytest.raises(InputError, match=r"x\.talkjax"):
+        talkjax.load(tmp_path / "x.talkjax")
 
 
 def test_eyes_over_a_still_head(unreadable):

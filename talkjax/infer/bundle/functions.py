@@ -6,7 +6,8 @@ runtime loads what was lowered from here, and comes here only when it cannot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -133,7 +134,20 @@ def lower_all(
             inputs = input_shapes(config, arrays, *sizes)[name]
             given = [shapes_of(arrays[group]) for group in groups]
             given += [shapes_of(states[name])] if has_state else []
-            lowered = export.export(jax.jit(programs[name]), platforms=[platform])(*given, inputs)
+            with _without_locations():
+                lowered = export.export(jax.jit(programs[name]), platforms=[platform])(*given, inputs)
             texts = {key: f"{x.dtype}[{','.join(map(str, x.shape))}]" for key, x in inputs.items()}
             out.append(Exported(name, platform, texts, bytes(lowered.serialize())))
     return out
+
+
+@contextlib.contextmanager
+def _without_locations() -> Iterator[None]:
+    """StableHLO otherwise names the source file of every operation, with all folders above it."""
+    name = "jax_traceback_in_locations_limit"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
