@@ -22,17 +22,6 @@ from absl import app, flags
 
 from talkjax.errors import EXIT_INPUT, InputError, TalkjaxError
 
-_NAME = flags.DEFINE_string("name", None, "of the JobSet: small letters, digits and -, at most 40")
-_IMAGE = flags.DEFINE_string("image", None, "container image, with its tag")
-_ACCELERATOR = flags.DEFINE_string("accelerator", "tpu-v5-lite-podslice", "label of the node pool")
-_TOPOLOGY = flags.DEFINE_string("topology", "2x4", "of the slice, in chips")
-_CHIPS = flags.DEFINE_integer("chips_per_host", 4, "as the machine type has them", lower_bound=1)
-_CLAIM = flags.DEFINE_string("claim", "talkjax-work", "persistent volume claim, seen by all hosts")
-_RESTARTS = flags.DEFINE_integer("max_restarts", 100, "of all pods together, for any reason", lower_bound=0)
-_SPOT = flags.DEFINE_bool("spot", False, "nodes that may be taken away")
-_APPLY = flags.DEFINE_bool("apply", False, "give the YAML to kubectl")
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "print the YAML and do nothing (wins over --apply)")
-
 HERE = Path(__file__).parent
 _SPOT_LINES = """\
                 cloud.google.com/gke-spot: "true"
@@ -58,8 +47,9 @@ class JobSet(NamedTuple):
 
 
 def common_environment(text: str) -> dict[str, str]:
-    """Variables of launch/common.env with their defaults."""
-    return dict(re.findall(r'^export (\w+)="\$\{\1:-([^}]*)\}"$', text, re.MULTILINE))
+    """Variables of launch/common.env with their defaults; a container has no home but /tmp."""
+    found = re.findall(r'^export (\w+)="\$\{\1:-([^}]*)\}"$', text, re.MULTILINE)
+    return {name: value.replace("$HOME", "/tmp") for name, value in found}
 
 
 def render(job: JobSet) -> str:
@@ -103,13 +93,11 @@ def main(argv: list[str]) -> None:
         words = argv[1:]
         trains = bool(words) and words[0].startswith("-")
         command = ["python", "-m", "launch.train", *words, "--distributed=auto"] if trains else words
-        job = JobSet(
-            _NAME.value, _IMAGE.value, command, _TOPOLOGY.value, _ACCELERATOR.value, _CHIPS.value,
-            _CLAIM.value, _RESTARTS.value, _SPOT.value,
-        )  # fmt: skip
+        given = {name: flags.FLAGS[name].value for name in JobSet._fields if name != "command"}
+        job = JobSet(command=command, **given)
         text = render(job)
         print(text, end="")
-        if _APPLY.value and not _DRY_RUN.value:
+        if flags.FLAGS.apply and not flags.FLAGS.dry_run:
             done = subprocess.run(["kubectl", "apply", "-f", "-"], input=text, text=True, check=False)
             sys.exit(done.returncode)
     except FileNotFoundError:
@@ -120,5 +108,20 @@ def main(argv: list[str]) -> None:
         sys.exit(error.exit_code)
 
 
+def define_flags() -> None:
+    """Apart from the import: several mains use the same names."""
+    flags.DEFINE_string("name", None, "of the JobSet: small letters, digits and -, at most 40")
+    flags.DEFINE_string("image", None, "container image, with its tag")
+    flags.DEFINE_string("accelerator", "tpu-v5-lite-podslice", "label of the node pool")
+    flags.DEFINE_string("topology", "2x4", "of the slice, in chips")
+    flags.DEFINE_integer("chips_per_host", 4, "as the machine type has them", lower_bound=1)
+    flags.DEFINE_string("claim", "talkjax-work", "persistent volume claim, seen by all hosts")
+    flags.DEFINE_integer("max_restarts", 100, "of all pods together, for any reason", lower_bound=0)
+    flags.DEFINE_bool("spot", False, "nodes that may be taken away")
+    flags.DEFINE_bool("apply", False, "give the YAML to kubectl")
+    flags.DEFINE_bool("dry_run", False, "print the YAML and do nothing (wins over --apply)")
+
+
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

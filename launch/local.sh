@@ -22,6 +22,7 @@ require_count devices "$opt_devices"
 require_count grace "$opt_grace"
 job_command
 n="$opt_processes"
+cd "$ROOT" # relative paths are those of the project's folder, as for the other wrappers
 if [ "${REST[0]#-}" != "${REST[0]}" ]; then # launch.train: tell it what it runs on
   COMMAND+=(--distributed=env "--host_devices=$opt_devices")
 fi
@@ -46,7 +47,6 @@ fi
 mkdir -p "$logs" 2>/dev/null || fail "the folder of the logs, $logs, cannot be made; fix: --logs=DIR"
 port="${opt_port:-$("$(job_python)" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')}"
 source "$ROOT/launch/common.env"
-cd "$ROOT"
 pids=() codes=() asked=0 asked_with=""
 
 # shellcheck disable=SC2329  # these two are called by the traps

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Environment and all tests.
+# Environment and the tests (.ci/run adds those marked faults and sharded, which take minutes).
 #
 #   bash launch/test.sh [pytest arguments]
 #

@@ -11,29 +11,24 @@ resumable.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
-import runpy
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from absl import app, flags
 from absl import logging as absl_logging
 
-import talkjax  # noqa: F401  (before JAX: sets its flags)
+# No JAX here: a bad flag or folder is refused at once, the slow imports come after
+from launch.load_config import load_config
+from talkjax.config import GeneralMappingConfig, GeneralRefinerConfig, PretrainConfig
+from talkjax.errors import InputError, TalkjaxError
+from talkjax.train.folder import probe_folder
 
-# isort: split
-import jax
-
-from launch import mapping_general, refiner_general
-from talkjax.config import Config, GeneralMappingConfig, GeneralRefinerConfig, PretrainConfig, field_type
-from talkjax.errors import InputError
-from talkjax.train.pretrain import Job, pretrain
-from talkjax.train.runtime import leave, probe_folder, start_distributed
+if TYPE_CHECKING:
+    from talkjax.train.pretrain import Job
 
 CONFIG = flags.DEFINE_string("config", None, "Python file with get_config(), FILE or FILE:ARG", required=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of runs, shared by all hosts", required=True)
@@ -51,37 +46,27 @@ HEARTBEAT = flags.DEFINE_integer(
     "heartbeat_seconds", 30, "a silent host is dead after so long", lower_bound=1
 )
 
-JOBS: dict[type[Config], Callable[[Any, str | None], Job]] = {
-    GeneralMappingConfig: mapping_general.make_job,
-    GeneralRefinerConfig: refiner_general.make_job,
-}
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def load_config(path: str, settings: list[str]) -> PretrainConfig:
-    """The config of a file, with `name=value` replacements of the right types."""
-    path, _, argument = path.partition(":")
-    if not Path(path).is_file():
-        raise InputError(f"--config={path} is no file", expected="one of configs/*.py", code="bad_config")
-    get_config = runpy.run_path(path)["get_config"]
+def make_job(config: PretrainConfig, corpus: str | None) -> Job:
+    """What a config's class trains."""
     try:
-        config = get_config(argument) if argument else get_config()
-    except TypeError as error:
-        raise InputError(f"--config={path}:{argument} ({error})", code="bad_config") from None
-    changed: dict[str, Any] = {}
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        if name not in {field.name for field in dataclasses.fields(config)}:
-            known = ", ".join(field.name for field in dataclasses.fields(config))
-            raise InputError(f"--set={setting} names no setting", expected=known, code="bad_config")
-        try:
-            changed[name] = field_type(type(config), name)(value)
-        except ValueError:
-            kind = field_type(type(config), name).__name__
-            raise InputError(
-                f"--set={setting}", expected=f"a value of type {kind}", code="bad_config"
-            ) from None
-    return dataclasses.replace(config, **changed).validate()
+        from launch import mapping_general, refiner_general
+    except ModuleNotFoundError as error:
+        if error.name not in ("grain", "tensorflow_datasets", "array_record"):
+            raise
+        raise InputError(
+            f"{error.name} is not installed",
+            expected="the extra `pretrain`",
+            fix="pip install 'talkjax[pretrain]' --constraint constraints.txt",
+            code="missing_extra",
+        ) from None
+    if isinstance(config, GeneralMappingConfig):
+        return mapping_general.make_job(config, corpus)
+    if isinstance(config, GeneralRefinerConfig):
+        return refiner_general.make_job(config, corpus)
+    raise InputError(f"no job trains a {type(config).__name__}", code="bad_config")
 
 
 def run_folder() -> Path:
@@ -110,13 +95,21 @@ def main(argv: list[str]) -> None:
         config = load_config(CONFIG.value, SET.value)
         folder = run_folder()
         probe_folder(folder)
+    except TalkjaxError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    import jax
+
+    from talkjax.train import runtime
+    from talkjax.train.pretrain import pretrain
+
+    try:
         if HOST_DEVICES.value:
             jax.config.update("jax_num_cpu_devices", HOST_DEVICES.value)
-        start_distributed(DISTRIBUTED.value, heartbeat_s=HEARTBEAT.value)
-        job = JOBS[type(config)](config, CORPUS.value)
-        pretrain(job, config, folder, [shlex.quote(word) for word in sys.argv])
+        runtime.start_distributed(DISTRIBUTED.value, heartbeat_s=HEARTBEAT.value)
+        pretrain(make_job(config, CORPUS.value), config, folder, [shlex.quote(word) for word in sys.argv])
     except BaseException as error:
-        leave(error)
+        runtime.leave(error)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Re-creates Yi et al., "Audio-driven Talking Face Video Generation with Learning-based
 Personalized Head Pose" (arXiv 2002.10137) in JAX and Flax. The three verbs a person needs
-are here: `prepare`, `finetune`, `generate`, and `evaluate` tells how well it went.
+are here: `prepare`, `finetune`, `generate`, and `evaluate` tells how well it went. `export`
+puts a person into one file, which `load` opens.
 """
 
 from __future__ import annotations

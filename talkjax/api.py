@@ -198,7 +198,7 @@ def evaluate(
 
 def export(
     identity: str,
-    out: PathLike,
+    out: PathLike | None = None,
     *,
     identities_dir: PathLike | None = None,
     config: ExportConfig | None = None,
@@ -208,16 +208,20 @@ def export(
     """Writes a fine-tuned identity as one file that `talkjax.load` opens (docs/export.md).
 
     Args:
-      out: path ending in .talkjax; an existing file is replaced only with `overwrite=True`.
+      out: path ending in .talkjax; an existing file is replaced only with `overwrite=True`. None: only the
+        networks that `onnx=DIR` asks for.
 
     Raises:
-      InputError: not fine-tuned, or `out` cannot be written.
+      InputError: not fine-tuned, nothing asked for, or `out` cannot be written.
     """
     checked = _with_settings(config or ExportConfig(), settings)
-    person, target = Identity.open(identity, identities_dir), Path(out)
-    with contextlib.suppress(OSError):  # if this fails, the check below says why
-        target.parent.mkdir(parents=True, exist_ok=True)
-    check_output(target, overwrite=checked.overwrite, suffixes=(".talkjax",))
+    if out is None and checked.onnx is None:
+        raise InputError("nothing to export", expected="--out=NAME.talkjax, --onnx=DIR or both", code="usage")
+    person, target = Identity.open(identity, identities_dir), None if out is None else Path(out)
+    if target is not None:
+        with contextlib.suppress(OSError):  # if this fails, the check below says why
+            target.parent.mkdir(parents=True, exist_ok=True)
+        check_output(target, overwrite=checked.overwrite, suffixes=(".talkjax",))
     from talkjax.infer.export import run
 
     with person.lock(shared=True):

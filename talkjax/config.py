@@ -363,8 +363,11 @@ class GenerateConfig(Config):
 
 @dataclass(frozen=True)
 class ExportConfig(Config):
-    """From an identity to one file."""
+    """From an identity to one file, or to its networks as ONNX files."""
 
+    onnx: str | None = option(
+        None, "folder for each network as an ONNX file, checked with onnxruntime (extra onnx)", group="files"
+    )
     overwrite: bool = option(False, "replace an existing output file", group="output")
 
 

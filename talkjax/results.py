@@ -30,16 +30,18 @@ class ExportResult:
     """An exported identity.
 
     Attributes:
-      path: the file.
+      path: the file; None where only networks were asked for.
       sha256: of its manifest, which names the digest of every member.
       size: bytes.
       seconds: wall-clock time.
+      networks: ONNX network -> largest difference of onnxruntime from jit.
     """
 
-    path: Path
+    path: Path | None
     sha256: str
     size: int
     seconds: float
+    networks: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

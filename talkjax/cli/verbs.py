@@ -114,6 +114,10 @@ def _export(arguments: Arguments) -> int:
         config=arguments.config,
         progress=progress,
     )
+    for name, difference in result.networks.items():
+        print(f"wrote {arguments['onnx']}/{name}.onnx (onnxruntime differs by {difference:.1e})")
+    if result.path is None:
+        return EXIT_OK
     print(f"wrote {result.path} ({result.size / 1e6:.1f} MB) in {result.seconds:.1f} s")
     print(
         '  use it: python -c "import talkjax; '
@@ -208,7 +212,7 @@ EXPORT = Command(
     flags=(
         IDENTITY,
         IDENTITIES_DIR,
-        Flag("out", str, None, "the file to write, NAME.talkjax", placeholder="FILE", required=True),
+        Flag("out", str, None, "the file to write, NAME.talkjax", placeholder="FILE"),
     ),
     config=ExportConfig,
     notes="The file holds the person's face, pictures of their clip and the record of their consent: keep it "

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import importlib.resources
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping as MappingType
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from talkjax import __version__
 from talkjax.config import ExportConfig
 from talkjax.infer.bundle import functions, gather, tensors
 from talkjax.infer.bundle.archive import write_archive
-from talkjax.infer.bundle.layout import CONVENTION, PLATFORMS, BundleConfig
+from talkjax.infer.bundle.layout import CONVENTION, BundleConfig
+from talkjax.infer.export_onnx import export_networks, networks
+from talkjax.infer.mapping_session import Mapping
 from talkjax.infer.person import Person, frame_path
 from talkjax.infer.personal import open_person
 from talkjax.infer.personal_mapping import load_mapping
-from talkjax.infer.personal_refiner import load_refiner
-from talkjax.progress import SILENT, Progress
+from talkjax.infer.personal_refiner import Refiner, load_refiner
+from talkjax.progress import SILENT, Progress, Ticker
 from talkjax.results import ExportResult
 from talkjax.track.identity import Identity
 
@@ -35,36 +37,54 @@ NOTES = (
 VERSIONS = ("jax", "jaxlib", "numpy", "flax")
 
 
-def run(identity: Identity, out: Path, config: ExportConfig, progress: Progress = SILENT) -> ExportResult:
-    """Writes `out` and records it among the identity's outputs.
+def run(
+    identity: Identity, out: Path | None, config: ExportConfig, progress: Progress = SILENT
+) -> ExportResult:
+    """Writes `out`, and the networks that `config.onnx` asks for; records them among the identity's outputs.
 
     Raises:
-      InputError: not fine-tuned, or `out` cannot be written.
+      InputError: not fine-tuned, the extra for ONNX is missing, or something cannot be written.
     """
     begin = time.perf_counter()
     mapping = load_mapping(identity.require_stage("mapping", verb="finetune"))
     refiner = load_refiner(identity.require_stage("refiner", verb="finetune"))
+    made: dict[str, float] = {}
+    if config.onnx is not None:
+        folder = Path(config.onnx)
+        about = {"identity": identity.name, "consent": identity.record.consent, "notes": NOTES}
+        made = export_networks(networks(mapping, refiner), folder, about, overwrite=config.overwrite)
+        identity.add_output(folder)
+    digest, size = "", 0
+    if out is not None:
+        with progress("export", 3) as ticker:
+            digest = _write(identity, out, mapping, refiner, config.overwrite, ticker)
+        identity.add_output(out)
+        size = out.stat().st_size
+    return ExportResult(out, digest, size, time.perf_counter() - begin, made)
+
+
+def _write(
+    identity: Identity, out: Path, mapping: Mapping, refiner: Refiner, overwrite: bool, ticker: Ticker
+) -> str:
+    """Writes the file; its manifest's sha256."""
     person = open_person(identity, all_frames=refiner.all_frames)
-    with progress("export", 3) as ticker:
-        sizes = gather.bundle_config(person, mapping, refiner)
-        arrays = gather.bundle_arrays(person, mapping, refiner)
-        ticker.update(1)
-        programs = functions.lower_all(sizes, arrays)
-        ticker.update(1)
-        members = bundle_members(sizes, arrays, gather.motion_arrays(person), programs, clip_pictures(person))
-        record = identity.record
-        head = bundle_manifest(
-            sizes,
-            programs,
-            {"name": identity.name, "source": record.source, "all_frames": refiner.all_frames},
-            record.consent,
-            {name: identity.stage_files(name) for name in ("track", "texture", "mapping", "refiner")},
-        )
-        digest = write_archive(out, head, members, overwrite=config.overwrite)
-        ticker.update(1)
-    identity.add_output(out)
-    seconds = time.perf_counter() - begin
-    return ExportResult(path=out, sha256=digest, size=out.stat().st_size, seconds=seconds)
+    sizes = gather.bundle_config(person, mapping, refiner)
+    arrays = gather.bundle_arrays(person, mapping, refiner)
+    ticker.update(1)
+    programs = functions.lower_all(sizes, arrays)
+    ticker.update(1)
+    members = bundle_members(sizes, arrays, gather.motion_arrays(person), programs, clip_pictures(person))
+    record = identity.record
+    head = bundle_manifest(
+        sizes,
+        programs,
+        {"name": identity.name, "source": record.source, "all_frames": refiner.all_frames},
+        record.consent,
+        {name: identity.stage_files(name) for name in ("track", "texture", "mapping", "refiner")},
+    )
+    digest = write_archive(out, head, members, overwrite=overwrite)
+    ticker.update(1)
+    return digest
 
 
 def clip_pictures(person: Person) -> list[bytes]:
@@ -79,13 +99,13 @@ def clip_pictures(person: Person) -> list[bytes]:
 
 def program_file(program: functions.Exported) -> str:
     """A lowered program's name in the file."""
-    return f"programs/{program.name}.{'-'.join(program.platforms)}.jaxexport"
+    return f"programs/{program.name}.{program.platform}.jaxexport"
 
 
 def bundle_members(
     config: BundleConfig,
-    arrays: Mapping[str, Mapping[str, np.ndarray]],
-    motion: Mapping[str, np.ndarray],
+    arrays: MappingType[str, MappingType[str, np.ndarray]],
+    motion: MappingType[str, np.ndarray],
     programs: list[functions.Exported],
     pictures: list[bytes],
 ) -> dict[str, bytes]:
@@ -142,11 +162,11 @@ def bundle_manifest(
             {
                 "name": program.name,
                 "file": program_file(program),
-                "platforms": list(program.platforms),
+                "platforms": [program.platform],
                 "inputs": program.inputs,
             }
             for program in programs
         ],
-        "platforms": list(PLATFORMS),
+        "platforms": sorted({program.platform for program in programs}),
         "models": models,
     }

@@ -10,6 +10,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from talkjax.numerics import mean
+
 
 def l1(
     predicted: Float[Array, "b h w c"],
@@ -18,7 +20,7 @@ def l1(
 ) -> Float[Array, ""]:
     """Mean absolute error, 100 times this in the reference's total."""
     error = jnp.abs(predicted - target)
-    return jnp.mean(error if weight is None else error * weight)
+    return mean(error if weight is None else error * weight)
 
 
 def gradient_l1(
@@ -31,7 +33,7 @@ def gradient_l1(
     error = _weighted_error(predicted, target, weight)
     horizontal = error[:, :, 1:] - error[:, :, :-1]
     vertical = error[:, 1:] - error[:, :-1]
-    return jnp.mean(jnp.abs(horizontal)) + jnp.mean(jnp.abs(vertical))
+    return mean(jnp.abs(horizontal)) + mean(jnp.abs(vertical))
 
 
 def multi_scale_l1(
@@ -48,7 +50,7 @@ def multi_scale_l1(
     total = jnp.zeros(())
     for _ in range(n_scales):
         error = _halve(error)
-        total = total + jnp.mean(jnp.abs(error))
+        total = total + mean(jnp.abs(error))
     return total
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from talkjax.numerics import mean
+
 
 def attention_mean(mask: Float[Array, "b h w 1"]) -> Float[Array, ""]:
     """Mean of the mask: keeps the generator from copying the render everywhere."""
-    return jnp.mean(mask)
+    return mean(mask)
 
 
 def total_variation(mask: Float[Array, "b h w 1"]) -> Float[Array, ""]:
@@ -22,6 +24,10 @@ def total_variation(mask: Float[Array, "b h w 1"]) -> Float[Array, ""]:
     The reference sums over the batch too, and always has batch 1: equal there, and free of the batch size
     here.
     """
-    horizontal = jnp.sum(jnp.abs(mask[:, :, 1:] - mask[:, :, :-1]), axis=(1, 2, 3))
-    vertical = jnp.sum(jnp.abs(mask[:, 1:] - mask[:, :-1]), axis=(1, 2, 3))
+    horizontal = _total(jnp.abs(mask[:, :, 1:] - mask[:, :, :-1]))
+    vertical = _total(jnp.abs(mask[:, 1:] - mask[:, :-1]))
     return jnp.mean(horizontal + vertical)
+
+
+def _total(x: Float[Array, "b h w 1"]) -> Float[Array, "b"]:
+    return jnp.sum(jnp.sum(x, axis=1), axis=(1, 2))

@@ -11,6 +11,9 @@ All images are NHWC, kernels HWIO `[kh kw ci co]`.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -50,6 +53,19 @@ def depth_to_space(x: Float[Array, "b h w c_big"], block: int) -> Float[Array, "
     c //= block * block
     x = x.reshape(b, h, w, block, block, c).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(b, h * block, w * block, c)
+
+
+_any_platform: contextvars.ContextVar[bool] = contextvars.ContextVar("any_platform", default=False)
+
+
+@contextlib.contextmanager
+def any_platform() -> Iterator[None]:
+    """What is traced inside has one way for all platforms, forward: for converters that know no platforms."""
+    token = _any_platform.set(True)
+    try:
+        yield
+    finally:
+        _any_platform.reset(token)
 
 
 # ---------------------------------------------------------------------------------------------- convolution
@@ -135,6 +151,8 @@ conv_up.defvjp(lambda x, kernel: (_up(x, kernel), (x, kernel)), _up_backward)
 
 
 def _up(x: Array, kernel: Array) -> Array:
+    if _any_platform.get():
+        return _up_native(x, kernel)
     few = _is_at_most(x.shape[1], _MAX_OVERLAP_SIZE)
     return lax.platform_dependent(
         x, kernel, cpu=_up_by_overlap_add if few else _up_by_phase, default=_up_native

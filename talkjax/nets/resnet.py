@@ -45,7 +45,9 @@ class ResNet18(nn.Module):
 
         x = (image - jnp.asarray(IMAGE_MEAN)) / jnp.asarray(IMAGE_STD)
         x = nn.relu(conv(x, self.width, 7, 2))
-        x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        # nothing is below 0, so zeros pad as well as -inf; and jax2onnx forgets the pool's own padding
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
         for stage in range(4):
             features = self.width * 2**stage
             for block in range(2):

@@ -47,7 +47,8 @@ def rasterize(
       perspective: barycentrics mix the corners as they lie in space; False: as they lie on the image (linear
         on screen), except for triangles with a corner behind the eye, for which that does not exist.
       backend: how visibility is computed: "auto" (by `jax.default_backend()`), "loops" (best on CPU),
-        "static" (best on GPU) or "pallas" (TPU; elsewhere interpreted, slow). All give the same ids.
+        "static" (best on GPU), "pallas" (TPU; elsewhere interpreted, slow) or "mosaic" (the same, never
+        interpreted: to lower for a TPU where there is none). All give the same ids.
 
     Triangles with a vertex that is NaN, infinite, beyond 1e9 or at the eye are not drawn; the others are not
     affected. Those that cross the near plane are cut there. Equal depth: the lowest face index wins.

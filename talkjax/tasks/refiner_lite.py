@@ -114,7 +114,7 @@ def _half(image: Array) -> Array:
 
 
 def _bce(logits: Any, target: float) -> Array:
-    return jnp.mean(jax.nn.softplus(logits) - target * logits)
+    return numerics.mean(jax.nn.softplus(logits) - target * logits)
 
 
 class LiteRefinerTask:
@@ -194,9 +194,9 @@ class LiteRefinerTask:
     def _reconstruction(self, fake: Array, target: Array, weight: Array) -> Array:
         """Weighted L1 on three scales and on gradients."""
         error = (fake - target) * weight
-        loss = jnp.mean(jnp.abs(error)) + 0.5 * sum(jnp.mean(jnp.abs(g)) for g in _gradient(error))
+        loss = numerics.mean(jnp.abs(error)) + 0.5 * sum(numerics.mean(jnp.abs(g)) for g in _gradient(error))
         half = _half(error)
-        return loss + 0.5 * jnp.mean(jnp.abs(half)) + 0.5 * jnp.mean(jnp.abs(_half(half)))
+        return loss + 0.5 * numerics.mean(jnp.abs(half)) + 0.5 * numerics.mean(jnp.abs(_half(half)))
 
     def _memory_step(self, state: RefinerState, batch: RefinerBatch) -> tuple[Array, Any, MemoryBank, Array]:
         """Trains the query and writes the batch, in the reference's order (§5.5): loss, then update."""

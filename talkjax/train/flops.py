@@ -26,10 +26,30 @@ def count_flops(function: Callable[..., Any], *args: Any, **kwargs: Any) -> floa
     return _count(jax.make_jaxpr(function)(*args, **kwargs).jaxpr)
 
 
+def count_loop_turns(function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
+    """Turns of all `scan` loops of one call: each waits for the one before, however small its work is."""
+    return _turns(jax.make_jaxpr(function)(*args, **kwargs).jaxpr)
+
+
+def _turns(jaxpr: core.Jaxpr) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [_turns(jaxpr) for jaxpr in _inner(equation.params)]
+        if equation.primitive.name == "scan":
+            total += equation.params["length"] * max(sum(inner), 1)
+        else:
+            total += max(inner, default=0) if equation.primitive.name == "cond" else sum(inner)
+    return total
+
+
 def _count(jaxpr: core.Jaxpr) -> float:
     total = 0.0
+    platforms: set[Any] = set()  # variables that say which platform the program is for
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
+        known = [v for v in equation.invars if not isinstance(v, core.Literal)]
+        if name == "platform_index" or (platforms & set(known) and name in ("clamp", "convert_element_type")):
+            platforms |= set(equation.outvars)
         if name == "dot_general":
             total += _dot(equation)
             continue
@@ -39,8 +59,9 @@ def _count(jaxpr: core.Jaxpr) -> float:
         inner = [_count(jaxpr) for jaxpr in _inner(params)]
         if name == "scan":
             total += params["length"] * sum(inner)
-        elif name == "cond":
-            total += max(inner)
+        elif name == "cond":  # between platforms the last branch is the common way, the others work around
+            by_platform = not isinstance(equation.invars[0], core.Literal) and equation.invars[0] in platforms
+            total += inner[-1] if by_platform else max(inner)
         else:  # jit, custom_vjp, remat and others; a while loop counts once: its length is unknown
             total += sum(inner)
     return total

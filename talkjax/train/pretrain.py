@@ -14,6 +14,7 @@ import itertools
 import json
 import logging
 import queue
+import resource
 import subprocess
 import threading
 import time
@@ -31,6 +32,7 @@ from talkjax.errors import DivergedError, ResumableStop
 from talkjax.train import sharding
 from talkjax.train.chips import mfu, peak_flops
 from talkjax.train.flops import count_flops
+from talkjax.train.folder import probe_folder, require_space
 from talkjax.train.metrics import MetricsWriter
 from talkjax.train.run_checkpoint import RunCheckpoints
 from talkjax.train.runtime import (
@@ -40,9 +42,7 @@ from talkjax.train.runtime import (
     barrier,
     is_first,
     on_every_process,
-    probe_folder,
     require_agreement,
-    require_space,
 )
 
 FIRST_STEP_PATIENCE = 10.0
@@ -397,6 +397,7 @@ class _Run:
                 "mfu": mfu(program.flops, per_step, jax.device_count(), peak),
                 "input_wait_share": min(waited / seconds, 1.0) if seconds > 0 else 0.0,
                 "memory_bytes": stats.get("peak_bytes_in_use"),
+                "host_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0,
             },
         )
         if is_first():

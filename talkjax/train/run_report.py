@@ -63,7 +63,8 @@ def plot_losses(runs: Sequence[RunState], path: Path, metric: str = "loss") -> N
         steps, values = np.array(known).T
         color = f"C{drawn}"
         ax.plot(steps, values, color=color, alpha=0.3, linewidth=0.8)
-        ax.plot(steps, _running_median(values), color=color, linewidth=1.6, label=run.run_id)
+        dashes = ("-", "--", ":", "-.")[drawn % 4]  # curves that coincide stay visible
+        ax.plot(steps, _running_median(values), dashes, color=color, linewidth=1.6, label=run.run_id)
         positive, drawn = positive and bool((values > 0).all()), drawn + 1
     if not drawn:
         raise InputError(

@@ -6,11 +6,9 @@ in the middle of a row, or lost its `run.json`.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
-import re
 import socket
 import statistics
 import time
@@ -23,6 +21,7 @@ from talkjax.errors import InputError
 from talkjax.train.checkpoint import DamagedCheckpointError, checkpoint_steps, read_manifest
 from talkjax.train.metrics import EVENTS, METRICS, PANELS, TENSORBOARD, read_rows
 from talkjax.train.run_checkpoint import check_files
+from talkjax.train.run_lock_view import lock_holder, lock_is_held
 
 RECORD, LOCK, CHECKPOINTS = "run.json", "LOCK", "checkpoints"
 _MARKS = (RECORD, METRICS, EVENTS, CHECKPOINTS)
@@ -244,7 +243,7 @@ def _losses(rows: list[dict[str, Any]]) -> dict[str, Trend]:
 def _state(
     folder: Path, events: list[dict[str, Any]], last_time: float | None, now: float
 ) -> tuple[str, str]:
-    holder = _read_text(folder / LOCK)
+    holder = lock_holder(folder / LOCK)
     locked = lock_is_held(folder / LOCK)
     if locked:
         return "running", holder
@@ -260,46 +259,6 @@ def _state(
     if last_time is None:
         return "killed", "before its first row"
     return "killed", "its last word is no ending"
-
-
-def lock_is_held(path: Path) -> bool:
-    """Whether a process of this machine holds the lock.
-
-    Looks it up where Linux lists its locks: taking the lock for a moment, to see, could turn away a run that
-    starts in that very moment.
-    """
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    try:
-        listed = Path("/proc/locks").read_text()
-    except OSError:
-        return _try_lock(path)
-    pid = re.search(r"pid (\d+)", _read_text(path))
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    for line in listed.splitlines():
-        words = line.split()
-        if "FLOCK" not in words or "->" in words:
-            continue
-        holder, place = words[words.index("FLOCK") + 3 : words.index("FLOCK") + 5]
-        # overlaid file systems list another device than `stat` tells, hence the holder as a second witness
-        if place.endswith(f":{status.st_ino}") and (
-            place == f"{device}:{status.st_ino}" or (pid is not None and holder == pid.group(1))
-        ):
-            return True
-    return False
-
-
-def _try_lock(path: Path) -> bool:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _read_record(path: Path) -> tuple[dict[str, Any], str]:
@@ -325,13 +284,6 @@ def _command(record: dict[str, Any]) -> str:
         shape = f"--processes={hosts} --devices={devices // hosts}"
         return " ".join(["bash launch/local.sh", shape, "--", *flags])
     return " ".join(["python -m launch.train", *flags])
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return " ".join(path.read_text(encoding="utf-8", errors="replace").split())
-    except OSError:
-        return ""
 
 
 def _disk(folder: Path) -> dict[str, int]:

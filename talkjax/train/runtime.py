@@ -13,7 +13,6 @@ import fcntl
 import hashlib
 import logging
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -34,9 +33,6 @@ HEARTBEAT_S = 30
 SHUTDOWN_S = 20
 START_S = 300
 COORDINATOR, COUNT, PROCESS = "TALKJAX_COORDINATOR", "TALKJAX_NUM_PROCESSES", "TALKJAX_PROCESS_ID"
-SPACE_FACTOR = 2.5
-"""Free space wanted before the first step, in sizes of the state: two whole checkpoints and one in the
-making."""
 _log = logging.getLogger("talkjax")
 
 
@@ -118,42 +114,6 @@ def on_every_process(error: TalkjaxError) -> TalkjaxError:
     """Marks an error that all processes raise together, so that each may leave in good order."""
     error.everywhere = True  # type: ignore[attr-defined]
     return error
-
-
-def probe_folder(folder: Path) -> None:
-    """Makes the folder and writes a file into it, at once rather than at the first checkpoint.
-
-    Raises:
-      InputError: it cannot be written.
-    """
-    probe = folder / f".probe-{os.getpid()}-{socket.gethostname()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written ({error.strerror or error})",
-            expected="a folder that this user may write, shared by all hosts",
-            fix="give another --workdir",
-            code="read_only",
-        ) from error
-
-
-def require_space(folder: Path, state_bytes: int) -> None:
-    """Refuses to begin when the checkpoints will not fit.
-
-    Raises:
-      InputError: code `disk_full`, with the bytes wanted and free.
-    """
-    free, wanted = shutil.disk_usage(folder).free, int(SPACE_FACTOR * state_bytes)
-    if free < wanted:
-        raise InputError(
-            f"{folder} has {free:,} bytes free",
-            expected=f"{wanted:,} for checkpoints ({SPACE_FACTOR:g} times the state)",
-            fix="free some space, or give another --workdir",
-            code="disk_full",
-        )
 
 
 class RunLock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import pathlib
 import subprocess
@@ -14,31 +16,48 @@ from launch import mapping_general, train
 from talkjax.config import GeneralMappingConfig
 from talkjax.errors import InputError, ResumableStop
 from talkjax.infer.general_weights import load_general
+from talkjax.train.metrics import read_rows
+from talkjax.train.pretrain import pretrain
+from talkjax.train.runtime import StopRequests
 
 ROOT = pathlib.Path(__file__).parents[2]
 CORPUS = ROOT / "tests" / "goldens" / "speech_corpus"
-CONFIG = GeneralMappingConfig(steps=4, batch=2, versions=1, save_every=2, eval_every=2)
+CONFIG = GeneralMappingConfig(steps=4, batch=2, versions=1, save_every=2, eval_every=2, log_every=1)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> pathlib.Path:
     """A run that was stopped after two steps and gone on with."""
     broken = tmp_path_factory.mktemp("run")
-    real, calls = mapping_general.StopSignals.__call__, []
 
-    def stop_after_two(self) -> bool:
-        calls.append(1)
-        return len(calls) >= 2
+    def stop_after_two(self, step: int) -> bool:
+        return step >= 2
 
-    mapping_general.StopSignals.__call__ = stop_after_two
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StopRequests, "at", stop_after_two)
         with pytest.raises(ResumableStop):
-            mapping_general.run(CONFIG, broken, str(CORPUS))
-    finally:
-        mapping_general.StopSignals.__call__ = real
-    assert (broken / "checkpoints").is_dir() and not (broken / "weights.npz").exists()
-    mapping_general.run(CONFIG, broken, str(CORPUS))
+            run(CONFIG, broken)
+    assert (broken / "checkpoints" / "step_00000002").is_dir() and not (broken / "weights.npz").exists()
+    run(CONFIG, broken)
     return broken
+
+
+def run(config: GeneralMappingConfig, folder: pathlib.Path) -> None:
+    pretrain(mapping_general.make_job(config, str(CORPUS)), config, folder)
+
+
+def test_what_a_run_tells(finished) -> None:
+    told = {name: read_rows(finished / f"{name}.jsonl")[0] for name in ("metrics", "events")}
+    assert [row["step"] for row in told["metrics"]] == [1, 2, 3, 4]
+    assert all(row["step_seconds"] > 0 and 0 <= row["input_wait_share"] <= 1 for row in told["metrics"])
+    names = [row["event"] for row in told["events"]]
+    assert names == [
+        *("start", "save", "save", "evaluate", "stop"),
+        *("resume", "save", "done"),
+    ]
+    described = json.loads((finished / "run.json").read_text())
+    assert described["n_params"] > 200_000 and described["mesh"] == {"data": 1, "fsdp": 1, "model": 1}
+    assert described["config"]["steps"] == 4 and described["task"] == "mapping_general"
 
 
 def test_weights_load_and_tell_how_they_came_to_be(finished) -> None:
@@ -50,10 +69,8 @@ def test_weights_load_and_tell_how_they_came_to_be(finished) -> None:
 
 
 def test_another_configuration_is_refused(finished) -> None:
-    import dataclasses
-
-    with pytest.raises(InputError, match="does not fit this run"):
-        mapping_general.run(dataclasses.replace(CONFIG, batch=3), finished, str(CORPUS))
+    with pytest.raises(InputError, match=r"does not fit this run .*batch 2 -> 3"):
+        run(dataclasses.replace(CONFIG, batch=3), finished)
 
 
 def test_settings_are_checked() -> None:

@@ -224,7 +224,7 @@ def test_the_jobset_has_the_common_environment():
     wanted = common_environment((ROOT / "launch" / "common.env").read_text())
     assert wanted["PYTHONUNBUFFERED"] == "1" and len(wanted) == 4
     shell = subprocess.run(
-        ["env", "-i", "bash", "-c", "set -a; . launch/common.env; env"],
+        ["env", "-i", "HOME=/tmp", "bash", "-c", ". launch/common.env; env"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -5,6 +5,7 @@ Batches are random pictures and sounds of small size: what is compared is arithm
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from typing import Any
@@ -13,7 +14,6 @@ import talkjax  # noqa: F401  (before JAX)
 
 # isort: split
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from talkjax.tasks.mapping_general import GeneralBatch, GeneralMappingTask, GeneralScales
@@ -24,17 +24,17 @@ from talkjax.train.pretrain import Job, Phase, compile_step, initial, make_layou
 
 BATCH, SIZE, N_EXP, N_VALUES, N_FEATURES = 8, 128, 43, 16, 12
 LAYOUTS = {"data": (8, 1, 1), "fsdp": (2, 4, 1), "model": (2, 2, 2)}
-STEPS = 20
+COMPARED = {"mapping": ("data", "fsdp", "model"), "lite": ("data", "fsdp"), "paper": ("data", "model")}
 
 
-def mapping_job(accumulate: int = 1) -> tuple[Job, Any]:
+def mapping_job(accumulate: int = 1, dtype: str = "float32") -> tuple[Job, Any]:
     scales = GeneralScales(
         np.zeros(7 + N_EXP, np.float32),
         np.ones(7 + N_EXP, np.float32),
         np.ones(N_EXP, np.float32),
         np.float32(1),
     )
-    task = GeneralMappingTask(scales, 46, 100, accumulate=accumulate)
+    task = GeneralMappingTask(scales, 46, 100, accumulate=accumulate, dtype=dtype)
 
     def batch(step: int) -> GeneralBatch:
         rng, t = np.random.default_rng(step), 32
@@ -55,7 +55,7 @@ def _picture(rng: np.random.Generator, channels: int) -> np.ndarray:
     return coarse.repeat(SIZE // 8, 1).repeat(SIZE // 8, 2)
 
 
-def lite_job(accumulate: int = 1) -> tuple[Job, Any]:
+def lite_job(accumulate: int = 1, dtype: str = "float32") -> tuple[Job, Any]:
     settings = LiteRefinerSettings(
         size=SIZE,
         n_features=N_FEATURES,
@@ -64,6 +64,7 @@ def lite_job(accumulate: int = 1) -> tuple[Job, Any]:
         steps=100,
         width=16,
         accumulate=accumulate,
+        dtype=dtype,
     )
     task = LiteRefinerTask(settings)
 
@@ -81,10 +82,10 @@ def lite_job(accumulate: int = 1) -> tuple[Job, Any]:
     return Job("lite", task.init, [Phase(0, task.adversarial_step)], lambda rows: None), batch  # type: ignore[arg-type, return-value]
 
 
-def paper_job(accumulate: int = 1) -> tuple[Job, Any]:
+def paper_job(accumulate: int = 1, dtype: str = "float32") -> tuple[Job, Any]:
     settings = PaperRefinerSettings(
         size=SIZE, width=8, adain_hidden=32, discriminator_width=8, trunk_width=16, n_slots=1024, n_keys=32,
-        n_values=N_VALUES, accumulate=accumulate,
+        n_values=N_VALUES, accumulate=accumulate, dtype=dtype,
     )  # fmt: skip
     task = PaperRefinerTask(settings)
 
@@ -116,9 +117,18 @@ def run(name: str, layout: tuple[int, int, int], steps: int, accumulate: int = 1
     spec = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), example)
     places = make_layout(job, mesh, spec)
     constants = jax.tree.map(lambda x: jax.device_put(x, sharding.replicated(mesh)), job.constants)
-    program = compile_step(job.phases[0].step, places, constants, accumulate)
+    traced = []
+
+    def counted(*args: Any) -> Any:
+        traced.append(1)
+        return job.phases[0].step(*args)
+
+    program = compile_step(counted, places, constants, accumulate)
     with jax.set_mesh(mesh):
-        state = jax.jit(lambda: initial(job), out_shardings=places.state_shardings)()
+        state = jax.device_put(
+            jax.tree.map(np.copy, fresh_state(name, accumulate)),  # donated: must not be the cached one
+            places.state_shardings,
+        )
         rows = sharding.rows_of_process(mesh, BATCH, accumulate=accumulate)
         losses, first, slots = [], {}, []
         for step in range(steps):
@@ -135,7 +145,14 @@ def run(name: str, layout: tuple[int, int, int], steps: int, accumulate: int = 1
         "slots": slots,
         "shardings": sharding.describe(places.state_shardings, places.state),
         "cut": cut_share(state),
+        "traced": len(traced) / accumulate,
     }
+
+
+@functools.cache
+def fresh_state(name: str, accumulate: int) -> Any:
+    """The initial state on the host: drawing it takes as long to compile as the step."""
+    return jax.device_get(jax.jit(lambda: initial(JOBS[name](accumulate)[0]))())
 
 
 def moments(task: Any) -> dict[str, list[float]]:
@@ -160,14 +177,14 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", 8)
     jax.config.update("jax_default_matmul_precision", "highest")
     steps = int(sys.argv[1])
-    report = {}
-    for name in sys.argv[2:] or JOBS:
-        report[name] = {"one": run(name, (1, 1, 1), steps)}
-        for layout, shape in LAYOUTS.items():
-            report[name][layout] = run(name, shape, steps)
-        report[name]["accumulated"] = run(name, (2, 1, 1), 4, accumulate=2)
-        report[name]["accumulated_one"] = run(name, (1, 1, 1), 4, accumulate=2)
-    jnp.zeros(()).block_until_ready()
+    report: dict[str, Any] = {}
+    names = sys.argv[2:] or list(JOBS)
+    if "mapping" in names:
+        parts = {"accumulated": (2, 1, 1), "accumulated_one": (1, 1, 1)}
+        report["mapping"] = {key: run("mapping", shape, 4, accumulate=2) for key, shape in parts.items()}
+    for name in names:
+        layouts = {"one": (1, 1, 1)} | {layout: LAYOUTS[layout] for layout in COMPARED[name]}
+        report[name] = report.get(name, {}) | {key: run(name, shape, steps) for key, shape in layouts.items()}
     print(json.dumps(report))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from talkjax.train.chips import CHIPS, find_chip, measured_peak_flops, mfu, peak_flops
-from talkjax.train.flops import count_flops
+from talkjax.train.flops import count_flops, count_loop_turns
 
 
 def _spec(*shape):
@@ -28,6 +28,9 @@ def test_matrix_products_and_loops():
     assert count_flops(looped, _spec(8, 8), _spec(7, 2, 8)) == 7 * 2 * 2 * 8 * 8
     forward_and_back = count_flops(jax.grad(lambda w, x: looped(w, x).sum()), _spec(8, 8), _spec(7, 2, 8))
     assert forward_and_back == 3 * 7 * 2 * 2 * 8 * 8  # the product, and its two in the way back
+    assert count_loop_turns(looped, _spec(8, 8), _spec(7, 2, 8)) == 7
+    by_platform = lambda a: jax.lax.platform_dependent(a, cpu=lambda a: a @ a @ a, default=lambda a: a @ a)  # noqa: E731
+    assert count_flops(by_platform, _spec(4, 4)) == 2 * 4**3  # what is common, not the way around
     choice = lambda p, a: jax.lax.cond(p, lambda a: a @ a, lambda a: a, a)  # noqa: E731
     assert count_flops(choice, jax.ShapeDtypeStruct((), bool), _spec(4, 4)) == 2 * 4**3
 

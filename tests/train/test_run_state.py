@@ -16,7 +16,8 @@ from talkjax.cli.main import run as talkjax
 from talkjax.errors import InputError
 from talkjax.train.metrics import MetricsWriter
 from talkjax.train.run_checkpoint import RunCheckpoints
-from talkjax.train.run_state import current_rows, find_runs, lock_is_held, read_run, trend
+from talkjax.train.run_lock_view import lock_is_held
+from talkjax.train.run_state import current_rows, find_runs, read_run, trend
 
 RECORD = {
     "task": "mapping", "config_class": "PretrainConfig", "n_params": 1234567, "steps": 40,

@@ -6,7 +6,8 @@ runtime loads what was lowered from here, and comes here only when it cannot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from jax import export
 
 from talkjax.face.render import FaceRenderer
 from talkjax.infer.bundle.choice import choose_program, start_choice
-from talkjax.infer.bundle.layout import PER_PLATFORM, PLATFORMS, PROGRAMS, BundleConfig, draw_batch
+from talkjax.infer.bundle.layout import FIXED, PLATFORMS, PROGRAMS, BundleConfig, draw_batch
 from talkjax.infer.bundle.pixels import layers_program, paste_program
 from talkjax.infer.bundle.refiners import refine_program, start_refiner
 from talkjax.infer.bundle.shape import shape_program, static_model
@@ -26,11 +27,11 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Exported(NamedTuple):
-    """One lowered program: its name, the platforms it was lowered for, what it takes beside constants and
+    """One lowered program: its name, the platform it was lowered for, what it takes beside constants and
     state (name -> `float32[t,3]`), and the bytes of `jax.export`."""
 
     name: str
-    platforms: tuple[str, ...]
+    platform: str
     inputs: dict[str, str]
     data: bytes
 
@@ -119,21 +120,34 @@ def shapes_of(arrays: Arrays) -> dict[str, jax.ShapeDtypeStruct]:
 def lower_all(
     config: BundleConfig, arrays: Mapping[str, Arrays], platforms: tuple[str, ...] = PLATFORMS
 ) -> list[Exported]:
-    """Every program as StableHLO: time and batch are symbols, but for the batch of `shape`, whose
-    rasterizer's steps depend on it."""
-    symbols = export.SymbolicScope()
-    t, b = (export.symbolic_shape(name, scope=symbols)[0] for name in ("t", "b"))
-    states = start_states(config, arrays)
-    out = []
-    for name, (groups, has_state) in PROGRAMS.items():
-        for targets in [(p,) for p in platforms] if name in PER_PLATFORM else [platforms]:
-            batch = draw_batch(targets[0]) if name in PER_PLATFORM else b
-            function = make_programs(config, arrays, targets[0])[name]
+    """Every program as StableHLO, with symbols for time and batch unless it is of `FIXED`.
+
+    For each platform apart: written for several at once, matrix products and filters become choices between
+    platforms, and last bits differ from the same functions under jit.
+    """
+    states, out = start_states(config, arrays), []
+    for platform in platforms:
+        programs = make_programs(config, arrays, platform)
+        t, b = export.symbolic_shape("t, b")
+        for name, (groups, has_state) in PROGRAMS.items():
+            sizes = (1, draw_batch(platform)) if name in FIXED else (t, b)
+            inputs = input_shapes(config, arrays, *sizes)[name]
             given = [shapes_of(arrays[group]) for group in groups]
             given += [shapes_of(states[name])] if has_state else []
-            inputs = input_shapes(config, arrays, t, batch)[name]
-            given.append(inputs)
-            lowered = export.export(jax.jit(function), platforms=targets)(*given)
+            with _without_locations():
+                lowered = export.export(jax.jit(programs[name]), platforms=[platform])(*given, inputs)
             texts = {key: f"{x.dtype}[{','.join(map(str, x.shape))}]" for key, x in inputs.items()}
-            out.append(Exported(name, targets, texts, bytes(lowered.serialize())))
+            out.append(Exported(name, platform, texts, bytes(lowered.serialize())))
     return out
+
+
+@contextlib.contextmanager
+def _without_locations() -> Iterator[None]:
+    """StableHLO otherwise names the source file of every operation, with all folders above it."""
+    name = "jax_traceback_in_locations_limit"
+    before = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)

@@ -31,8 +31,9 @@ PROGRAMS: dict[str, tuple[tuple[str, ...], bool]] = {
     "paste": ((), False),
 }
 """Name -> (groups of constants, whether it has a state). In the order of calls."""
-PER_PLATFORM = ("shape",)
-"""Lowered for each platform by itself: the rasterizer has another form on each."""
+FIXED = ("sound", "shape", "layers")
+"""Lowered for the sizes that a session uses, not with symbols for time and batch: the steps of the rasterizer
+depend on the batch, and filters and gathers over any number of frames differ in last bits from jit's."""
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 

@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,9 @@ from jax import export
 from talkjax.errors import InputError
 from talkjax.infer.bundle.layout import PROGRAMS, BundleConfig
 
+KNOWN_CALLS = frozenset({"shape_assertion", "tpu_custom_call", "Sharding"})
+"""Calls out of StableHLO that our programs and JAX itself make. A program with any other is not run."""
+_CALL = re.compile(r"""custom_call @"?([^"(]+)|call_target_name = "([^"]*)""")
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +49,7 @@ class Programs:
         exported: program -> what `jax.export` made for this platform; may lack some.
         lower_again: use none of them.
         """
-        self.config, self._arrays, self._exported = config, arrays, {} if lower_again else exported
+        self.config, self.arrays, self._exported = config, arrays, {} if lower_again else exported
         self._constants = {group: jax.device_put(dict(values)) for group, values in arrays.items()}
         self._compiled: dict[str, Callable[..., Any]] = {}
         self.lowered_again: dict[str, str] = {}
@@ -65,8 +69,10 @@ class Programs:
             if name not in self._exported:
                 raise LookupError("there is none for this platform")
             # its reader takes nothing but a bytearray
-            function = jax.jit(export.deserialize(bytearray(self._exported[name])).call)
-            compiled: Callable[..., Any] = function.lower(*arguments).compile()
+            exported = export.deserialize(bytearray(self._exported[name]))
+            if strange := foreign_calls(exported.mlir_module()):
+                raise ValueError(f"it calls {', '.join(sorted(strange))}")
+            compiled: Callable[..., Any] = jax.jit(exported.call).lower(*arguments).compile()
             return compiled
         except Exception as error:  # the digests are right, so the versions are not
             why = (str(error) or type(error).__name__).splitlines()[0][:200]
@@ -84,4 +90,10 @@ class Programs:
                 fix="pip install talkjax with its dependencies",
                 code="needs_talkjax",
             ) from error
-        return make_programs(self.config, self._arrays, platform_name())[name]
+        return make_programs(self.config, self.arrays, platform_name())[name]
+
+
+def foreign_calls(module: str) -> set[str]:
+    """Targets of custom calls in a StableHLO text that are not of `KNOWN_CALLS`."""
+    found = {short or long for short, long in _CALL.findall(module)}
+    return {name for name in found if name not in KNOWN_CALLS and not name.startswith("stablehlo.")}
