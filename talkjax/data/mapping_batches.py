@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 import scipy.fft
+import scipy.sparse
 from scipy.ndimage import binary_erosion
 from scipy.signal import oaconvolve
 
@@ -77,13 +78,19 @@ def in_a_room(wav: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (out * (np.std(wav) + 1e-9) / (np.std(out) + 1e-9)).astype(np.float32)
 
 
+@functools.cache
+def _sparse_filters() -> scipy.sparse.csr_array:
+    # not for the few products it saves: the threads of a dense one wait for each other, busily
+    return scipy.sparse.csr_array(mel_filters().T.astype(np.float32))
+
+
 def raw_rows(wav: np.ndarray) -> np.ndarray:
     """`log_mel` of sound of any length, `[n // 160, 40]` float16; numpy's twin of `audio.log_mel`."""
     rows = len(wav) // HOP
     padded = np.pad(wav.astype(np.float32), (FRAME // 2 - HOP // 2, FRAME))
     frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[: rows * HOP : HOP]
     spectrum = scipy.fft.rfft(frames * np.hanning(FRAME).astype(np.float32), N_FFT)
-    bands = (spectrum.real**2 + spectrum.imag**2) @ mel_filters().T.astype(np.float32)
+    bands = (spectrum.real**2 + spectrum.imag**2) @ _sparse_filters()
     return np.log(bands + np.float32(FLOOR)).astype(np.float16)
 
 

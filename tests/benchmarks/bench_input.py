@@ -1,13 +1,15 @@
 """How fast training input is made: python -m tests.benchmarks.bench_input --refiner=DIR,DIR --mapping=DIR
 
-Rows of the batch per second, the best of several repeats, for each corpus (as launch.prepare_corpus made it):
-in line (one core), in threads and in worker processes, with and without augmentation. An H200 takes about
-1,100 windows of the paper's refiner per second (networks.md §3); the last column says how many cores like
-these that needs, from the one-core row.
+Rows of the batch per second and per CPU second, the best of several repeats, for each corpus (as
+launch.prepare_corpus made it): in line, in threads and in worker processes, with and without augmentation.
+CPU seconds say what a row costs also while other work runs on the machine. An H200 takes about 1,100 windows
+of the paper's refiner per second (networks.md §3): the last column says how many cores like these that needs.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import os
 import time
@@ -40,37 +42,41 @@ def _in_line(source: GrainInput) -> Iterator[Any]:
         step += 1
 
 
-def rate(batches: Iterator[Any], rows: int) -> float:
-    """Best rows per second; the first batches (start, empty buffers) are not counted."""
+def rate(batches: Iterator[Any], rows: int) -> tuple[float, float]:
+    """Best rows per second, and per CPU second of this process; the first batches (start, empty buffers) are
+    not counted."""
     for _ in range(4):
         next(batches)
-    best = 0.0
+    best, cheapest = 0.0, 0.0
     for _ in range(_REPEATS.value):
-        begin, made = time.perf_counter(), 0
+        begin, cpu, made = time.perf_counter(), time.process_time(), 0
         while time.perf_counter() - begin < _SECONDS.value:
             next(batches)
             made += rows
         best = max(best, made / (time.perf_counter() - begin))
-    return best
+        cheapest = max(cheapest, made / (time.process_time() - cpu))
+    return best, cheapest
 
 
-def _measure(name: str, make: Any, unit: str) -> list[dict[str, Any]]:
+def _measure(name: str, make: Any, unit: str, ways: Any = WAYS) -> list[dict[str, Any]]:
     rows = []
-    for way, workers, threads in WAYS:
+    for way, workers, threads in ways:
         source = make(workers=workers, threads=max(threads, 1))
         batches = source.batches(0) if threads else _in_line(source)
-        found = rate(batches, _BATCH.value)
+        found, per_cpu = rate(batches, _BATCH.value)
         if hasattr(batches, "close"):
             batches.close()
-        cores = f"{WANTED / found:.1f}" if unit == "windows" and not threads else ""
-        print(f"| {name} | {way} | {found:.0f} | {cores} |", flush=True)
-        rows.append({"corpus": name, "way": way, f"{unit}_per_second": round(found, 1)})
+        costs, cores = ("", "") if workers else (f"{per_cpu:.0f}", "")
+        if unit == "windows" and not threads:
+            cores = f"{WANTED / per_cpu:.1f}"
+        print(f"| {name} | {way} | {found:.0f} | {costs} | {cores} |", flush=True)
+        rows.append({"corpus": name, "way": way, "per_second": found, "per_cpu_second": costs})
     return rows
 
 
 def main(_: list[str]) -> None:
     print(f"{CORES} cores, batch {_BATCH.value}, best of {_REPEATS.value} x {_SECONDS.value} s\n")
-    print("| input | made | rows/s | cores for an H200 |\n| --- | --- | --- | --- |")
+    print("| input | made | rows/s | rows/CPU s | cores for an H200 |\n| --- | --- | --- | --- | --- |")
     rows: list[dict[str, Any]] = []
     common: dict[str, Any] = {"batch": _BATCH.value, "seed": 0}
     for corpus in _REFINER.value:
@@ -89,7 +95,16 @@ def main(_: list[str]) -> None:
         def make_mapping(c: str = corpus, **ways: int) -> GrainInput:
             return mapping_input(c, **common, **ways)
 
-        rows += _measure(f"{Path(corpus).name}, sequences of 128 frames", make_mapping, "sequences")
+        label = f"{Path(corpus).name}, sequences of 128 frames"
+        rows += _measure(f"{label}, from disk", make_mapping, "sequences")
+        known = mapping_input(corpus, **common)
+        for k, v in itertools.product(range(len(known.row.source.lengths)), range(known.row.source.versions)):
+            known.row.source.item(k, v)
+
+        def make_known(known: GrainInput = known, **ways: int) -> GrainInput:
+            return dataclasses.replace(known, **ways)
+
+        rows += _measure(f"{label}, utterances in memory", make_known, "sequences", WAYS[:3])
     if _OUT.value:
         Path(_OUT.value).write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -106,6 +106,7 @@ def test_a_batch_that_does_not_divide_is_refused(speech):  # noqa: F811
         mapping_input(speech, batch=6, seed=0, process_count=4)
 
 
+@pytest.mark.slow
 def test_worker_processes_make_the_same_batches_in_order(frames):  # noqa: F811
     wanted = itertools.islice(_inputs("lite", None, frames).batches(STEP), 3)
     made = _inputs("lite", None, frames, workers=2, threads=1).batches(STEP)

@@ -179,3 +179,20 @@ def test_a_folder_without_clips_is_refused(tmp_path, name):
         cls(data_dir=tmp_path / "out", source=tmp_path).jobs(tmp_path)
     with pytest.raises(InputError, match="no folder"):
         cls(data_dir=tmp_path / "out", source=tmp_path / "none").root()
+
+
+def test_flags_reach_the_runner():
+    """Clusters are not at hand; their options are what Beam's own parser makes of the flags."""
+    cases = {
+        "DataflowRunner": {"project": "P", "region": "R", "sdk_container_image": "I"},
+        "FlinkRunner": {"flink_master": "host:8081", "environment_type": "DOCKER"},
+        "SparkRunner": {"spark_master_url": "spark://host:7077"},
+    }
+    for runner, wanted in cases.items():
+        flags = [f"--{name}={value}" for name, value in wanted.items()]
+        found = runner_options(runner, 1, flags).get_all_options()
+        assert {name: found[name] for name in wanted} == wanted and found["runner"] == runner
+    local = runner_options("DirectRunner", 3, []).get_all_options()
+    assert (local["direct_num_workers"], local["direct_running_mode"]) == (3, "multi_processing")
+    with pytest.raises(InputError, match="--workers=0"):
+        runner_options("DirectRunner", 0, [])

@@ -187,7 +187,7 @@ class FrameBuilder(PreparedBuilder, skip_registration=True):  # type: ignore[cal
       size: side of the crop in pixels.
       n_frames: frames of each person.
       people: folder that keeps the prepared people; None: none are kept.
-      pictures: "jpeg" or "raw" (four times the space, half the time to read).
+      pictures: "jpeg" or "raw" (exact; four times the space, and no quicker to read).
     """
 
     KIND = "refiner"
