@@ -1,7 +1,7 @@
 """Renders launch/gke_jobset.yaml.in: a training run as a JobSet of Google Kubernetes Engine.
 
     python -m launch.gke_jobset --name=first --image=IMAGE --topology=2x4 --accelerator=tpu-v5-lite-podslice \
-        -- --config=configs/NAME.py --workdir=/work/runs --run_id=first
+        -- --config=configs/NAME.py --workdir=/mnt/runs --run_id=first
     python -m launch.gke_jobset ... --apply -- ...        # also gives it to `kubectl apply -f -`
 
 Prints the YAML. The claim (ReadWriteMany) is mounted at /work in every pod: --workdir and --corpus lie there.

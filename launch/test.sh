@@ -21,6 +21,7 @@ print(max(1, min(cores, int(free / 3), 4)))
 PY
 )"
 if [ "$workers" -gt 1 ]; then
-  exec "$VENV/bin/python" -m pytest -n "$workers" --dist loadfile "$@"
+  # in the order of tests/conftest.py: xdist's own puts the files with the longest tests last
+  exec "$VENV/bin/python" -m pytest -n "$workers" --dist loadfile --no-loadscope-reorder "$@"
 fi
 exec "$VENV/bin/python" -m pytest "$@"

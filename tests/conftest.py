@@ -32,3 +32,15 @@ def target_clip() -> pathlib.Path:
     if not path.exists():
         pytest.skip(f"real clip not at hand: {path.name} (set TALKJAX_DATA)")
     return path
+
+
+LONGEST_FIRST = ("tests/flow/", "tests/cli/", "tests/tasks/", "tests/raster/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests first, so that workers end together."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((k for k, room in enumerate(LONGEST_FIRST) if item.nodeid.startswith(room)), 99)
+
+    items.sort(key=rank)

@@ -17,7 +17,7 @@ from launch.gke_jobset import JobSet, common_environment, render
 from talkjax.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TRAIN = ["--config=configs/x.py", "--workdir=/work/runs", "--run_id=a b"]
+TRAIN = ["--config=configs/x.py", "--workdir=/mnt/runs", "--run_id=a b"]
 _STAND_IN = (
     f"#!{sys.executable}\nimport json, os, subprocess, sys\n"
     + """
