@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Environment and the tests (.ci/run adds those marked faults and sharded, which take minutes).
+# Environment and the tests (.ci/run adds those marked faults, sharded and long, which take minutes).
 #
 #   bash launch/test.sh [pytest arguments]
 #

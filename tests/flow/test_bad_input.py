@@ -138,6 +138,7 @@ def _phone_clip(path: pathlib.Path, frames: list[np.ndarray]) -> pathlib.Path:
     return clips.rotate_mp4(path, 270)
 
 
+@pytest.mark.long
 def test_a_face_that_leaves_for_a_second_and_a_clip_without_sound(prepared: World, frames, tmp_path):
     n = 135
     played = [frames[k if k < 100 else 198 - k] for k in range(n)]

@@ -17,7 +17,7 @@ from talkjax.track.stage_cache import damaged_files
 from talkjax.train.params_file import load_params
 from tests.flow.conftest import FINETUNE, TRAIN_FRAMES, World, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 HELD_OUT = ("heldout", "heldout_track")
 

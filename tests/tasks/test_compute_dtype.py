@@ -26,6 +26,7 @@ def operations(jaxpr) -> list[tuple[str, int]]:
     return found
 
 
+@pytest.mark.sharded
 @pytest.mark.parametrize("name", ["mapping", "lite", "paper"])
 def test_networks_compute_in_bfloat16_and_keep_float32(name) -> None:
     job, batch_at = JOBS[name](dtype="bfloat16")

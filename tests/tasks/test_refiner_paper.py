@@ -117,6 +117,7 @@ def test_a_step_is_finite_and_deterministic(step, state, trunk, after) -> None:
     assert all(jax.tree.leaves(moved))
 
 
+@pytest.mark.long
 def test_the_order_of_updates(task, state, trunk, after) -> None:
     """The step again as four plain updates, one after the other, with gradients of whole losses."""
     new, metrics = after
