@@ -34,7 +34,8 @@ def target_clip() -> pathlib.Path:
     return path
 
 
-LONGEST_FIRST = ("tests/flow/", "tests/cli/", "tests/tasks/", "tests/raster/")
+# the other files of flow/ use what test_flow prepares and would only wait for it
+LONGEST_FIRST = ("tests/flow/test_flow", "tests/cli/", "tests/tasks/", "tests/raster/", "tests/flow/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
