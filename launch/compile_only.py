@@ -32,7 +32,7 @@ from launch.load_config import load_config
 from talkjax.errors import InputError, TalkjaxError
 from talkjax.train import sharding
 from talkjax.train.chips import find_chip
-from talkjax.train.pretrain import compile_step, make_layout
+from talkjax.train.job import compile_step, make_layout
 from talkjax.train.program_cost import by_kind, program_cost, wire_bytes
 from talkjax.train.run_report import size
 

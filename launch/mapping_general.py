@@ -26,8 +26,9 @@ from talkjax.evaluate.general_mapping import (
 from talkjax.evaluate.meter import plain
 from talkjax.tasks.mapping_general import GeneralMappingTask
 from talkjax.track.durable import write_json
+from talkjax.train.feed import TrainInput
+from talkjax.train.job import Job, Phase
 from talkjax.train.params_file import save_params
-from talkjax.train.pretrain import Job, Phase, TrainInput
 from talkjax.train.sharding import Rows
 
 HELD_OUT = ("utterance_heldout", "voice_heldout", "language_heldout")

@@ -20,8 +20,9 @@ from talkjax.errors import InputError
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerBatch
 from talkjax.tasks.refiner_paper import PaperBatch, PaperRefinerSettings, PaperRefinerTask, Trunk
 from talkjax.track.durable import write_json
+from talkjax.train.feed import TrainInput
+from talkjax.train.job import Job, Phase
 from talkjax.train.params_file import save_params
-from talkjax.train.pretrain import Job, Phase, TrainInput
 from talkjax.train.sharding import Rows
 
 HELD_OUT = "identity_heldout"

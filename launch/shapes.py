@@ -29,7 +29,7 @@ from talkjax.tasks.mapping_general import (
 from talkjax.tasks.mapping_targets import LIP_POINTS, Targets
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerBatch, RefinerInputs
 from talkjax.tasks.refiner_paper import PaperBatch, PaperRefinerSettings, PaperRefinerTask
-from talkjax.train.pretrain import Job, Phase
+from talkjax.train.job import Job, Phase
 from talkjax.train.sharding import Rows
 
 CROP = 256  # pixels: the largest crop that `track/crop.py` makes, and the paper's

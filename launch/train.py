@@ -28,7 +28,7 @@ from talkjax.errors import InputError, TalkjaxError
 from talkjax.train.folder import probe_folder
 
 if TYPE_CHECKING:
-    from talkjax.train.pretrain import Job
+    from talkjax.train.job import Job
 
 CONFIG = flags.DEFINE_string("config", None, "Python file with get_config(), FILE or FILE:ARG", required=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of runs, shared by all hosts", required=True)

@@ -14,9 +14,15 @@ EXIT_INTERRUPTED = 130
 
 
 class TalkjaxError(Exception):
-    """Base of all errors that end a command with a one-line message."""
+    """Base of all errors that end a command with a one-line message.
+
+    Attributes:
+      exit_code: of the process.
+      everywhere: all processes of a run raise it together, so each may leave in good order.
+    """
 
     exit_code = EXIT_BUG
+    everywhere = False
 
 
 class InputError(TalkjaxError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import grain
 import jax
@@ -29,7 +29,6 @@ from talkjax.tasks.mapping_general import SEQUENCE_FRAMES
 __all__ = [
     "GrainInput",
     "RefinerSizes",
-    "TrainInput",
     "corpus_digest",
     "mapping_input",
     "mapping_scales",
@@ -41,17 +40,6 @@ THREADS = 8
 AHEAD = 16
 """Batches that are made ahead of use, by threads."""
 _NO_END = 2**48
-
-
-class TrainInput(Protocol):
-    """What the training loop reads. `spec`: pytree of `jax.ShapeDtypeStruct` of the global batch."""
-
-    @property
-    def spec(self) -> Any: ...
-
-    def batches(self, first_step: int) -> Iterator[Any]:
-        """This process's contiguous rows of the global batches of steps first_step, first_step + 1, ..."""
-        ...
 
 
 class _LocalRows:
@@ -78,7 +66,7 @@ def stacked(rows: Sequence[Any]) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class GrainInput:
-    """A `TrainInput` of any row function.
+    """Input of the training loop (`train.feed.TrainInput`) from any row function.
 
     Attributes:
       row: (step, row of the global batch) -> tree of arrays without a leading axis. With worker processes it
@@ -118,7 +106,7 @@ class GrainInput:
         )
 
     def batches(self, first_step: int) -> Iterator[Any]:
-        """See `TrainInput`; never ends."""
+        """This process's rows `[batch / process_count ...]` of steps first_step, ...; never ends."""
         rows = self.batch // self.process_count
         source = _LocalRows(self.row, first_step, self.process_index * rows, rows)
         data = grain.MapDataset.source(source).batch(rows, drop_remainder=True, batch_fn=stacked)

@@ -23,7 +23,7 @@ from talkjax import __version__
 from talkjax.errors import InputError, TalkjaxError
 from talkjax.infer.mapping_session import Mapping
 from talkjax.infer.paper_refiner import PaperRefiner
-from talkjax.media.writer import temporary_name
+from talkjax.media.writer import replacing
 from talkjax.nets.convs import any_platform
 from talkjax.nets.mapping_default import DefaultMappingNet
 from talkjax.tasks.mapping import make_net
@@ -130,16 +130,11 @@ def export_networks(
         raise InputError(f"--onnx={folder} cannot be made: {error.strerror}", code="unwritable") from error
     differences, listed = {}, {}
     for network, path in zip(found, paths, strict=True):
-        temporary = temporary_name(str(path))
-        try:
+        with replacing(path, str(path)) as temporary:
             convert(network, temporary)
             differences[network.name] = worst = difference(network, temporary)
             if not worst <= LARGEST_DIFFERENCE:
                 raise TalkjaxError(f"{network.name}: onnxruntime differs from jit by {worst:.1e}")
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
         listed[network.name] = {
             "file": path.name,
             "sha256": file_sha256(path),

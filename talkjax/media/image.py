@@ -9,7 +9,7 @@ import numpy as np
 
 from talkjax.errors import InputError
 from talkjax.media.container import Path, check_file, check_size, readable_name
-from talkjax.media.writer import check_output, temporary_name
+from talkjax.media.writer import check_output, replacing
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -46,17 +46,8 @@ def write_image(path: Path, image: np.ndarray, quality: int = 97) -> None:
     if flags:
         flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     _, data = cv2.imencode(suffix, np.ascontiguousarray(image[..., ::-1]), flags)
-    temporary = temporary_name(full)
-    try:
+    with replacing(path, full) as temporary:
         data.tofile(temporary)
-        os.replace(temporary, full)
-    except OSError as error:
-        raise InputError(
-            f"writing {readable_name(path)} failed ({error})", fix="check the free space", code="write_failed"
-        ) from error
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
 
 
 def _not_an_image(path: Path) -> InputError:

@@ -65,6 +65,29 @@ def temporary_name(full: str) -> str:
     return f"{stem}.tmp-{os.getpid()}{suffix}"
 
 
+@contextlib.contextmanager
+def replacing(path: Path, full: str) -> Iterator[str]:
+    """A temporary name to write; the file appears as `full` when the block ends well, or nothing is left.
+
+    Args:
+      path: as the user wrote it, for messages. full: of `check_output`.
+
+    Raises:
+      InputError: write_failed.
+    """
+    temporary = temporary_name(full)
+    try:
+        yield temporary
+        os.replace(temporary, full)
+    except OSError as error:
+        raise InputError(
+            f"writing {readable_name(path)} failed ({error})", fix="check the free space", code="write_failed"
+        ) from error
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
 class VideoWriter:
     """Writes one mp4 (H.264 yuv420p, BT.709, and AAC) as a context manager; in constant memory.
 

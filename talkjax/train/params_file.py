@@ -83,7 +83,7 @@ def load_params(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str,
             fix="fetch the file again, or run the stage that writes it",
             code="weights_damaged",
         ) from error
-    return _unflatten(arrays), header["metadata"]
+    return nested(arrays), header["metadata"]
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -99,7 +99,8 @@ def _flatten(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return flat
 
 
-def _unflatten(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts from names like `a/b/c`; what was a tuple comes back as a dict with the keys 0, 1, ..."""
     tree: dict[str, Any] = {}
     for name, array in arrays.items():
         *folders, last = name.split("/")

@@ -9,21 +9,16 @@ time. Metrics stay on the device between log lines, so the host never waits for 
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import json
 import logging
-import queue
 import resource
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from talkjax import __version__
@@ -31,8 +26,9 @@ from talkjax.config import PretrainConfig, config_hash
 from talkjax.errors import DivergedError, ResumableStop
 from talkjax.train import sharding
 from talkjax.train.chips import mfu, peak_flops
-from talkjax.train.flops import count_flops
+from talkjax.train.feed import Feed
 from talkjax.train.folder import probe_folder, require_space
+from talkjax.train.job import Job, Program, RunState, compile_step, initial, make_layout
 from talkjax.train.metrics import MetricsWriter
 from talkjax.train.run_checkpoint import RunCheckpoints
 from talkjax.train.runtime import (
@@ -47,151 +43,7 @@ from talkjax.train.runtime import (
 
 FIRST_STEP_PATIENCE = 10.0
 """The watchdog waits so many times longer while compiling, saving the last time and evaluating."""
-PREFETCHED = 2
 _log = logging.getLogger("talkjax")
-
-StepFn = Callable[..., tuple[Any, Mapping[str, Any]]]
-
-
-class TrainInput(Protocol):
-    """Batches as a pure function of the step (talkjax/data/train_input.py)."""
-
-    @property
-    def spec(self) -> Any: ...
-
-    def batches(self, first_step: int) -> Iterator[Any]: ...
-
-
-class Phase(NamedTuple):
-    """From step `first` on, `step` is what trains: pure `(state, batch, *constants) -> (state, metrics)`."""
-
-    first: int
-    step: StepFn
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """What is trained: everything that a task must say for itself.
-
-    Attributes:
-      name: of the task, for people.
-      init: -> fresh state; traced, so it must be pure.
-      phases: step functions by first step; the first begins at 0.
-      input_for: rows of this process -> its input.
-      corpus: digest of what is learned from; a run goes on only with the same.
-      constants: pytrees given to every step, whole on every device.
-      panels: `(state, batch, *constants) -> {name: image [h w 3] in [0, 1]}`, pure; None: no pictures.
-      evaluate: `(host state, step) -> figures`, on process 0; None: none.
-      finish: `(host state, folder)`, on process 0 after the last step.
-    """
-
-    name: str
-    init: Callable[[], Any]
-    phases: Sequence[Phase]
-    input_for: Callable[[sharding.Rows], TrainInput]
-    corpus: str = ""
-    constants: tuple[Any, ...] = ()
-    panels: Callable[..., Mapping[str, Any]] | None = None
-    evaluate: Callable[[Any, int], Mapping[str, float]] | None = None
-    finish: Callable[[Any, Path], None] | None = None
-
-
-class RunState(NamedTuple):
-    """The task's state, and how many steps in a row, and in all, were skipped for numbers that are not
-    finite."""
-
-    task: Any
-    bad: jax.Array
-    skipped: jax.Array
-
-
-def initial(job: Job) -> RunState:
-    """Fresh state of a run; traced."""
-    return RunState(job.init(), jnp.int32(0), jnp.int32(0))
-
-
-def run_step(step: StepFn, accumulate: int = 1) -> StepFn:
-    """`step` on a `RunState`, over `accumulate` parts of the batch, without effect when a number is not
-    finite.
-
-    The parts are strided, row i * accumulate + k in part k, so that every device keeps its own rows. The
-    task's optimizers average the gradients (`optax.MultiSteps`). `optax.apply_if_finite` would give in after
-    its limit; this does not.
-    """
-
-    def whole(run: RunState, batch: Any, *constants: Any) -> tuple[RunState, Mapping[str, Any]]:
-        task, collected = run.task, []
-        for k in range(accumulate):
-            part = (
-                batch if accumulate == 1 else jax.tree.map(lambda x, k=k: _strided(x, accumulate, k), batch)
-            )
-            task, metrics = step(task, part, *constants)
-            collected.append(metrics)
-        metrics = jax.tree.map(lambda *values: sum(values) / accumulate, *collected)
-        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(m)) for m in jax.tree.leaves(metrics)]))
-        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), task, run.task)
-        bad = jnp.where(finite, 0, run.bad + 1)
-        return RunState(kept, bad, run.skipped + ~finite), {**metrics, "bad_steps": bad}
-
-    return whole
-
-
-def _strided(batch: Any, n: int, k: int) -> Any:
-    return jax.tree.map(lambda x: x.reshape(x.shape[0] // n, n, *x.shape[1:])[:, k], batch)
-
-
-class Program(NamedTuple):
-    """A compiled step `call(state, batch, *constants)`, and its operations on all devices together."""
-
-    call: Any
-    flops: float
-
-
-class Layout(NamedTuple):
-    """Shapes and places of everything the step touches."""
-
-    mesh: jax.sharding.Mesh
-    state: Any
-    state_shardings: Any
-    batch: Any
-    batch_shardings: Any
-
-    @property
-    def placed(self) -> Any:
-        """The state's shapes with their shardings."""
-        return jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-            self.state,
-            self.state_shardings,
-        )
-
-
-def make_layout(job: Job, mesh: jax.sharding.Mesh, batch_spec: Any) -> Layout:
-    """Shapes before memory: nothing is allocated."""
-    state = jax.eval_shape(lambda: initial(job))
-    return Layout(
-        mesh,
-        state,
-        sharding.state_shardings(mesh, state),
-        batch_spec,
-        sharding.batch_shardings(mesh, batch_spec),
-    )
-
-
-def compile_step(step: StepFn, layout: Layout, constants: tuple[Any, ...], accumulate: int = 1) -> Program:
-    """Compiles a step for a mesh, from shapes alone."""
-    whole = sharding.replicated(layout.mesh)
-    constant_places = jax.tree.map(lambda _: whole, constants)
-    jitted = jax.jit(
-        run_step(step, accumulate),
-        in_shardings=(layout.state_shardings, layout.batch_shardings, *constant_places),
-        out_shardings=(layout.state_shardings, whole),
-        donate_argnums=0,
-    )
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype), constants)
-    with jax.set_mesh(layout.mesh):
-        compiled = jitted.lower(layout.state, layout.batch, *shapes).compile()
-        return Program(compiled, count_flops(jitted, layout.state, layout.batch, *shapes))
 
 
 def pretrain(job: Job, config: PretrainConfig, folder: Path, command: Sequence[str] = ()) -> None:
@@ -334,7 +186,7 @@ class _Run:
 
     def _train(self, state: RunState, step: int, stop: StopRequests) -> RunState:
         config, n_steps = self.config, self.config.steps
-        feed = _Feed(self.input, step + self.offset, self.layout.batch_shardings, self.rows)
+        feed = Feed(self.input, step + self.offset, self.layout.batch_shardings, self.rows)
         pending: list[tuple[int, Any]] = []
         clock = _Clock()
         try:
@@ -345,18 +197,21 @@ class _Run:
                 batch = feed.next()
                 with jax.set_mesh(self.mesh):
                     state, metrics = program.call(state, batch, *self.constants)
+                self.watchdog.feed()  # a hang blocks at the next log line at the latest
                 step += 1
                 pending.append((step, metrics))
                 due = step % config.save_every == 0 or step == n_steps
                 stopping = stop.at(step)
                 if step % config.log_every == 0 or due or stopping:
-                    worst = self._log_steps(pending, clock, feed, program)
+                    worst, streak = self._log_steps(pending, clock, feed, program)
                     if worst >= config.max_bad_steps:
                         feed.close()
                         state, step = self._roll_back(step)
-                        feed = _Feed(self.input, step + self.offset, self.layout.batch_shardings, self.rows)
+                        feed = Feed(self.input, step + self.offset, self.layout.batch_shardings, self.rows)
                         continue
                     self.watchdog.feed()
+                    # a checkpoint inside a row of bad steps would be gone back to, again and again
+                    due = due and (streak == 0 or step == n_steps)
                 self.checkpoints.check()
                 if due or stopping:
                     clock.pause()
@@ -371,8 +226,8 @@ class _Run:
 
     def _log_steps(
         self, pending: list[tuple[int, Any]], clock: _Clock, feed: _Feed, program: Program
-    ) -> float:
-        """Writes what happened since the last line; returns the longest row of bad steps."""
+    ) -> tuple[float, float]:
+        """Writes what happened since the last line; (longest row of bad steps, the present one)."""
         rows = [(step, jax.device_get(metrics)) for step, metrics in pending]
         pending.clear()
         worst = max(float(row["bad_steps"]) for _, row in rows)
@@ -403,7 +258,7 @@ class _Run:
         if is_first():
             text = " ".join(f"{name} {value:.4g}" for name, value in means.items() if value is not None)
             _log.info("step %d: %s (%.3f s a step)", last, text, per_step)
-        return worst
+        return worst, float(row["bad_steps"])
 
     def _roll_back(self, step: int) -> tuple[RunState, int]:
         """Back to the last checkpoint, past the data that led here; a second time at once is the end."""
@@ -503,53 +358,6 @@ class _Clock:
         now = time.monotonic()
         seconds, self._since = now - self._since, now
         return seconds
-
-
-class _Feed:
-    """Batches on the devices, made ahead by a thread."""
-
-    def __init__(self, source: TrainInput, first: int, shardings: Any, rows: sharding.Rows):
-        self._queue: queue.Queue[Any] = queue.Queue(PREFETCHED)
-        self._closed = threading.Event()
-        self._waited = 0.0
-        self._thread = threading.Thread(target=self._fill, args=(source, first, shardings, rows), daemon=True)
-        self._thread.start()
-
-    def _fill(self, source: TrainInput, first: int, shardings: Any, rows: sharding.Rows) -> None:
-        try:
-            for batch in itertools.chain(source.batches(first), (EOFError("the input ended"),)):
-                if isinstance(batch, BaseException):
-                    raise batch
-                self._put(sharding.to_global(batch, shardings, rows))
-                if self._closed.is_set():
-                    return
-        except BaseException as error:
-            self._put(error)
-
-    def _put(self, item: Any) -> None:
-        while not self._closed.is_set():
-            try:
-                return self._queue.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def next(self) -> Any:
-        """The next batch; raises what the input raised."""
-        begin = time.monotonic()
-        item = self._queue.get()
-        self._waited += time.monotonic() - begin
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-    def waited(self) -> float:
-        """Seconds that training waited for input since the last call."""
-        waited, self._waited = self._waited, 0.0
-        return waited
-
-    def close(self) -> None:
-        self._closed.set()
-        self._thread.join(timeout=10)
 
 
 def _git_revision() -> str | None:

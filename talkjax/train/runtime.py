@@ -112,7 +112,7 @@ def require_agreement(facts: dict[str, str]) -> None:
 
 def on_every_process(error: TalkjaxError) -> TalkjaxError:
     """Marks an error that all processes raise together, so that each may leave in good order."""
-    error.everywhere = True  # type: ignore[attr-defined]
+    error.everywhere = True
     return error
 
 
@@ -235,7 +235,7 @@ def leave(error: BaseException) -> NoReturn:
     else:
         _log.error("the run ends: %s", error, exc_info=error)
     faulthandler.cancel_dump_traceback_later()
-    alone = jax.distributed.is_initialized() and not getattr(error, "everywhere", False)
+    alone = jax.distributed.is_initialized() and not (isinstance(error, TalkjaxError) and error.everywhere)
     if alone:
         with contextlib.suppress(Exception):
             sys.stdout.flush()

@@ -19,7 +19,6 @@ import talkjax
 from talkjax.cli import main
 from talkjax.face.deformers import EXP_NAMES
 from talkjax.infer.bundle import refiners
-from talkjax.infer.bundle.trees import nested
 from talkjax.infer.layers import Layers
 from talkjax.infer.paper_refiner import PaperRefiner
 from talkjax.infer.person import save_model
@@ -27,7 +26,7 @@ from talkjax.infer.retrieval import ZoneFeatures
 from talkjax.media.reader import file_sha256, read_frames
 from talkjax.tasks.refiner_paper import PaperRefinerSettings, PaperRefinerTask
 from talkjax.track.identity import Identity
-from talkjax.train.params_file import save_params
+from talkjax.train.params_file import nested, save_params
 from talkjax.types import FaceModel, MemoryBank
 from tests.conftest import ROOT
 from tests.infer.bundle_child import voice

@@ -20,7 +20,7 @@ from talkjax.tasks.mapping_general import GeneralBatch, GeneralMappingTask, Gene
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerBatch, RefinerInputs
 from talkjax.tasks.refiner_paper import PaperBatch, PaperRefinerSettings, PaperRefinerTask
 from talkjax.train import sharding
-from talkjax.train.pretrain import Job, Phase, compile_step, initial, make_layout
+from talkjax.train.job import Job, Phase, compile_step, initial, make_layout
 
 BATCH, SIZE, N_EXP, N_VALUES, N_FEATURES = 8, 128, 43, 16, 12
 LAYOUTS = {"data": (8, 1, 1), "fsdp": (2, 4, 1), "model": (2, 2, 2)}

@@ -18,7 +18,7 @@ from typing import Any
 from talkjax.errors import InputError
 from talkjax.infer.bundle.layout import FORMAT, FORMAT_VERSION
 from talkjax.media.container import Path, check_file, readable_name
-from talkjax.media.writer import check_output, temporary_name
+from talkjax.media.writer import check_output, replacing
 
 SUFFIX = ".talkjax"
 MANIFEST = "manifest.json"
@@ -49,8 +49,8 @@ def write_archive(
     listed = {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in members.items()}
     head = {"format": FORMAT, "format_version": FORMAT_VERSION, **manifest, "members": listed}
     text = json.dumps(head, indent=1, allow_nan=False, ensure_ascii=False).encode()
-    temporary, digest = temporary_name(full), _sha256(text)
-    try:
+    digest = _sha256(text)
+    with replacing(path, full) as temporary:
         with zipfile.ZipFile(temporary, "w") as archive:
             for name, data in {MANIFEST: text, **members}.items():
                 entry = zipfile.ZipInfo(name)  # its fixed date makes the bytes reproducible
@@ -60,14 +60,6 @@ def write_archive(
             archive.comment = _COMMENT + digest.encode()
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, full)
-    except OSError as error:
-        raise InputError(
-            f"writing {readable_name(path)} failed ({error})", fix="check the free space", code="write_failed"
-        ) from error
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
     return digest
 
 

@@ -13,12 +13,13 @@ from jaxtyping import Array
 from talkjax.infer.bundle import resample
 from talkjax.infer.bundle.layout import BundleConfig
 from talkjax.infer.bundle.pixels import composites
-from talkjax.infer.bundle.trees import flatten, nested
+from talkjax.infer.bundle.trees import flatten
 from talkjax.infer.paper_refiner import READ_EVERY, PaperRefiner
 from talkjax.infer.personal_refiner import DETAIL_SIGMA, LiteRefiner
 from talkjax.rng import stream_key
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerInputs
 from talkjax.tasks.refiner_paper import PaperRefinerSettings, PaperRefinerTask, Trunk
+from talkjax.train.params_file import nested
 from talkjax.types import MemoryBank
 
 _BANK = ("keys", "values", "age", "source_id")

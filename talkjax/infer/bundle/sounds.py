@@ -10,7 +10,8 @@ from jaxtyping import Array
 
 from talkjax.infer import mapping_session
 from talkjax.infer.bundle.layout import SAMPLES, BundleConfig
-from talkjax.infer.bundle.trees import flatten, nested
+from talkjax.infer.bundle.trees import flatten
+from talkjax.train.params_file import nested
 
 GENERAL_PARTS = ("front_", "block_", "mix_", "flags")
 """What the sense of speech needs of the general network."""

@@ -18,15 +18,3 @@ def _word(key: Any) -> str:
         if hasattr(key, attribute):
             return str(getattr(key, attribute))
     raise TypeError(f"no name for {key!r}")
-
-
-def nested(flat: dict[str, Any]) -> dict[str, Any]:
-    """Nested dicts; tuples come back as dicts with the keys 0, 1, ..."""
-    tree: dict[str, Any] = {}
-    for name, leaf in flat.items():
-        *folders, last = name.split("/")
-        node = tree
-        for folder in folders:
-            node = node.setdefault(folder, {})
-        node[last] = leaf
-    return tree
