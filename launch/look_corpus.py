@@ -20,13 +20,13 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 import talkjax  # noqa: F401  (sets XLA_FLAGS before JAX starts)
+from talkjax.assets.model_file import load_model
 from talkjax.data.coarticulation import BILABIALS, CHANNELS
 from talkjax.data.speech_corpus import FPS, SAMPLE_RATE, SpeechCorpus, Utterance
 from talkjax.data.speech_deformers import lip_gap
 from talkjax.errors import InputError, TalkjaxError
 from talkjax.face import mesh468
 from talkjax.face.deformers import EXP_NAMES
-from talkjax.infer.person import load_model
 
 _CORPUS = flags.DEFINE_string("corpus", None, "Folder of the corpus.")
 _INDEX = flags.DEFINE_integer("index", 0, "Position of the utterance.")

@@ -39,11 +39,47 @@ class Pose:
 
 
 @struct.dataclass
+class SurfacePoints:
+    """Points of a mesh: each the mean of three vertices `verts` with weights `bary` (sum 1).
+
+    `number` says which of the tracked landmarks (0-467) each one is; a model need not have all.
+    """
+
+    number: Int[Array, "n"]
+    verts: Int[Array, "n 3"]
+    bary: Float[Array, "n 3"]
+
+
+@struct.dataclass
+class Skeleton:
+    """Joints of a model whose jaw and eyes turn (linear blend skinning, Li et al. 2017, eq. 2-5).
+
+    joint_mean, joint_basis: where the joints are, linear in (id_coeffs, linear exp_coeffs), dm.
+    skin_weights: how much each vertex follows each joint. pose_basis: corrective shape (dm) per entry of
+    R - I of joints 1.., row-major. parents: of each joint, -1 for the root, parents first. moving: joints
+    whose axis-angle vectors (radians) follow the linear expression coefficients in `exp_coeffs`, three each;
+    the others stay at rest.
+    """
+
+    joint_mean: Float[Array, "j 3"]
+    joint_basis: Float[Array, "ke j 3"]
+    skin_weights: Float[Array, "v j"]
+    pose_basis: Float[Array, "p v 3"]
+    parents: tuple[int, ...] = struct.field(pytree_node=False)
+    moving: tuple[int, ...] = struct.field(pytree_node=False)
+
+
+@struct.dataclass
 class FaceModel:
     """A morphable face as a value: verts = mean + id_coeffs . id_basis + exp_coeffs . exp_basis.
 
-    `exp_signed` marks expression axes that may be negative; the others live in [0, about 1.3].
-    `landmark_verts` maps the 468 tracked landmarks to vertices (identity for the lifted model).
+    Decimetres; the reference's frame (x to the person's left, y up, z out of the face). With a `skeleton`,
+    `exp_coeffs` go on after the linear axes with three angles per moving joint.
+
+    `exp_signed` marks expression axes that may be negative; the others live in [0, exp_limit]; signed ones
+    in [-exp_limit, exp_limit]. `landmarks` are the tracked landmarks' places (all 468, one vertex each, for
+    the lifted model). Models with a statistical texture have `tex_mean` and `tex_basis`, albedo per vertex
+    in [0, 1].
     """
 
     mean: Float[Array, "v 3"]
@@ -53,8 +89,13 @@ class FaceModel:
     faces: Int[Array, "f 3"]
     face_region: Int[Array, "f"]
     uvs: Float[Array, "v 2"]
-    landmark_verts: Int[Array, "468"]
+    landmarks: SurfacePoints
+    tex_mean: Float[Array, "v 3"] | None = None
+    tex_basis: Float[Array, "x v 3"] | None = None
+    skeleton: Skeleton | None = None
     exp_names: tuple[str, ...] = struct.field(pytree_node=False, default=())
+    exp_limit: float = struct.field(pytree_node=False, default=1.3)
+    name: str = struct.field(pytree_node=False, default="lifted")
 
 
 @struct.dataclass

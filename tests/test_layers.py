@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "audio": FIRST,
     "raster": FIRST,
     "media": FIRST,
-    "assets": FIRST,
+    "assets": FIRST | {"face"},
     "face": FIRST | {"audio", "raster"},
     "nets": _MODELS,
     "losses": _MODELS,

@@ -9,8 +9,8 @@ import numpy as np
 
 from talkjax.config import FPS, GenerateConfig
 from talkjax.evaluate import figures, plots
-from talkjax.face import mesh468
 from talkjax.face.model import face_verts
+from talkjax.face.points import landmark_vertices
 from talkjax.infer.eye_motion import eye_course
 from talkjax.infer.motion_plan import eye_style
 from talkjax.infer.person import Person
@@ -59,7 +59,7 @@ def still_landmarks(person: Person, exp: np.ndarray) -> np.ndarray:
     """Points `[t 468 3]` of a face that does not turn: lids without the foreshortening of a nod."""
     zeros = jnp.zeros(person.model.id_basis.shape[0])
     verts = np.asarray(face_verts(person.model, zeros, jnp.asarray(exp, jnp.float32)))
-    return verts[:, np.asarray(person.model.landmark_verts)[: mesh468.N_MESH]]
+    return verts[:, landmark_vertices(person.model)]
 
 
 def free_config(seed: int) -> GenerateConfig:

@@ -14,6 +14,7 @@ import numpy as np
 from talkjax.data.coarticulation import BILABIALS
 from talkjax.evaluate import speech
 from talkjax.face import mesh468
+from talkjax.face.points import landmark_vertices
 from talkjax.tasks.mapping_targets import CLOSED, lip_opening_axis
 from talkjax.types import FaceModel
 
@@ -36,13 +37,13 @@ def model_opening(model: FaceModel, exp: np.ndarray) -> np.ndarray:
 
 def model_width(model: FaceModel, exp: np.ndarray) -> np.ndarray:
     """`[t]` distance of the mouth corners over the eye distance."""
-    ids = np.asarray(model.landmark_verts)[[61, 291]]
+    ids = landmark_vertices(model)[[61, 291]]
     points = np.asarray(model.mean)[ids] + np.einsum("te,enc->tnc", exp, np.asarray(model.exp_basis)[:, ids])
     return np.linalg.norm(points[:, 0] - points[:, 1], axis=-1) / _eye_distance(model)
 
 
 def _eye_distance(model: FaceModel) -> float:
-    a, b = np.asarray(model.mean)[np.asarray(model.landmark_verts)[list(mesh468.OUTER_EYE_CORNERS)]]
+    a, b = np.asarray(model.mean)[landmark_vertices(model)[list(mesh468.OUTER_EYE_CORNERS)]]
     return float(np.linalg.norm(a - b))
 
 

@@ -24,6 +24,7 @@ from talkjax.evaluate.mouth import model_opening, model_width, mouth_figures
 from talkjax.evaluate.speech import lip_opening
 from talkjax.evaluate.strip import strip_image
 from talkjax.evaluate.visemes import viseme_frames, viseme_grid
+from talkjax.face.points import landmark_vertices
 from talkjax.infer.general_weights import load_general
 from talkjax.infer.generate import SAMPLE_RATE, plan_video, speech_to_face, synthetic_tags
 from talkjax.infer.layers import Motion
@@ -328,7 +329,7 @@ def _clip_figures(job: _Job) -> dict[str, Any]:
 
 def _fitted_px(person: Person, segment: Segment) -> np.ndarray:
     verts = person.renderer.verts_cam(jnp.asarray(segment.exp), segment.pose)
-    return np.asarray(project(verts, person.camera))[:, np.asarray(person.model.landmark_verts)]
+    return np.asarray(project(verts, person.camera))[:, landmark_vertices(person.model)]
 
 
 def _missed(job: _Job, label: str, scale: float) -> int:

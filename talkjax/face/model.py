@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from talkjax.face.skeleton import turn_joints
 from talkjax.numerics import einsum, normalize
 from talkjax.types import FaceModel
 
@@ -15,10 +16,15 @@ def face_verts(
 ) -> Float[Array, "*b v 3"]:
     """Model-space vertices in decimetres: mean + id_basis . id_coeffs + exp_basis . exp_coeffs.
 
-    Batch axes of the two coefficient arrays broadcast, so one identity can go with many frames.
+    Batch axes of the two coefficient arrays broadcast, so one identity can go with many frames. A model
+    with a skeleton is then turned at its joints.
     """
     identity = model.mean + einsum("...k,kvc->...vc", id_coeffs, model.id_basis)
-    return identity + einsum("...e,evc->...vc", exp_coeffs, model.exp_basis)
+    n_linear = model.exp_basis.shape[0]
+    shape = identity + einsum("...e,evc->...vc", exp_coeffs[..., :n_linear], model.exp_basis)
+    if model.skeleton is None:
+        return shape
+    return turn_joints(model.skeleton, shape, id_coeffs, exp_coeffs)
 
 
 def vertex_normals(

@@ -8,6 +8,7 @@ import numpy as np
 from talkjax.face import mesh468
 from talkjax.face.deformers import EXP_NAMES, expression_deformers
 from talkjax.face.identity_modes import gp_identity_modes
+from talkjax.face.points import vertex_points
 from talkjax.types import FaceModel
 
 _AXIS_DEPTH_DM = 0.6  # the unwrapping cylinder stands this far behind the eye corners
@@ -51,6 +52,6 @@ def person_model(neutral: np.ndarray, n_id: int = 80) -> FaceModel:
         faces=jnp.asarray(mesh468.FACES, jnp.int32),
         face_region=jnp.asarray(mesh468.FACE_REGION, jnp.int32),
         uvs=jnp.asarray(uvs, jnp.float32),
-        landmark_verts=jnp.arange(mesh468.N_MESH, dtype=jnp.int32),
+        landmarks=vertex_points(np.arange(mesh468.N_MESH), np.arange(mesh468.N_MESH)),
         exp_names=names,
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import cKDTree
 
+from talkjax.assets.model_file import load_model
 from talkjax.audio.shift import advance_sound
 from talkjax.errors import InputError
 from talkjax.face import mesh468
@@ -24,8 +24,6 @@ from talkjax.raster.camera import project
 from talkjax.track.crop import CropTrack, crop_track, cut, stack_cameras
 from talkjax.track.texture import Texels, TextureBank, texels_of
 from talkjax.types import MOUTH, Camera, FaceModel, Pose
-
-MODEL_FIELDS = tuple(f.name for f in dataclasses.fields(FaceModel) if f.name != "exp_names")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,17 +122,6 @@ def describe(
 
 def frame_path(folder: Path, k: int) -> Path:
     return folder / "frames" / f"{k:05d}.jpg"
-
-
-def save_model(path: Path, model: FaceModel) -> None:
-    arrays: dict[str, Any] = {name: np.asarray(getattr(model, name)) for name in MODEL_FIELDS}
-    np.savez_compressed(path, exp_names=np.array(model.exp_names), **arrays)
-
-
-def load_model(path: Path) -> FaceModel:
-    with np.load(path, allow_pickle=False) as data:
-        arrays = {name: jnp.asarray(data[name]) for name in MODEL_FIELDS}
-        return FaceModel(**arrays, exp_names=tuple(str(n) for n in data["exp_names"]))
 
 
 def load_segment(clip: Path, track: Path, sound_advance: float = 0.0) -> Segment:

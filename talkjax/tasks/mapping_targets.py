@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from talkjax.face import mesh468
+from talkjax.face.points import landmark_vertices
 from talkjax.types import FaceModel
 
 # Points of the mouth and jaw whose motion the lip losses see.
@@ -51,7 +52,7 @@ class Targets(NamedTuple):
 def lip_opening_axis(model: FaceModel) -> tuple[float, np.ndarray]:
     """(dm of the neutral, dm per unit of each expression coefficient `[e]`): upper inner lip above the
     lower."""
-    verts = np.asarray(model.landmark_verts)[[mesh468.UPPER_LIP_INNER, mesh468.LOWER_LIP_INNER]]
+    verts = landmark_vertices(model)[[mesh468.UPPER_LIP_INNER, mesh468.LOWER_LIP_INNER]]
     neutral = np.asarray(model.mean)[verts, 1]
     basis = np.asarray(model.exp_basis)[:, verts, 1]
     return float(neutral[0] - neutral[1]), basis[:, 0] - basis[:, 1]
@@ -94,7 +95,7 @@ def fit_targets(
         mean[n : n + 3], scale[n:] = 0.0, 1.0
         if relative:
             mean[n:] = 0.0
-    basis = np.asarray(model.exp_basis)[:, np.asarray(model.landmark_verts)[LIP_POINTS]]
+    basis = np.asarray(model.exp_basis)[:, landmark_vertices(model)[LIP_POINTS]]
     lips = (basis * [1, 1, DEPTH_WEIGHT]).reshape(n, -1) * scale[:n, None]
     neutral, axis = lip_opening_axis(model)
     gap = neutral + exp_coeffs @ axis

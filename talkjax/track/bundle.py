@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from talkjax.errors import InputError
+from talkjax.face import mesh468
 from talkjax.face.person import person_model
+from talkjax.face.points import landmark_part
 from talkjax.track import gauss_newton as gn
 from talkjax.track.lift import (
     MIN_CLOSED_FRAMES,
@@ -74,7 +76,10 @@ def fit_identity(
 
 def initial_theta(model: FaceModel, landmarks: np.ndarray, camera: Camera) -> np.ndarray:
     """Start [t 6+e] of a fit: rigid pose of every frame, no expression."""
-    pose = rigid_pose(landmarks, np.asarray(model.mean)[np.asarray(model.landmark_verts)], camera)
+    part = landmark_part(model)
+    neutral = np.full((mesh468.N_MESH, 3), np.nan)
+    neutral[part.number] = part.mean
+    pose = rigid_pose(landmarks, neutral, camera)
     zeros = np.zeros((len(landmarks), len(model.exp_names)))
     return np.concatenate([np.asarray(pose.euler), np.asarray(pose.translation), zeros], axis=1)
 
@@ -130,19 +135,18 @@ def bundle_adjust(
       alpha [k], theta [t 6+e].
     """
     problem = gn.make_problem(model, camera, free_identity=True)
-    signed = np.asarray(model.exp_signed)
     share = max(len(theta) / EFFECTIVE_FRAMES, 1.0)
     theta, alpha = np.array(theta, np.float64), np.zeros(model.id_basis.shape[0])
 
     def total(theta: np.ndarray, alpha: np.ndarray) -> float:
-        prior = gn.expression_prior(theta[:, gn.POSE_SIZE :], signed, EXP_PRIOR)[0]
+        prior = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :], EXP_PRIOR)[0]
         data = gn.data_cost(problem, theta, alpha, observed, scale)
         return float((data + prior).sum() / share + ID_PRIOR * alpha @ alpha)
 
     mu, cost = 1e-2, total(theta, alpha)
     for _ in range(_ITERATIONS):
         blocks = gn.linearize(problem, theta, alpha, observed, scale)
-        trial_theta, trial_alpha = _schur_step(blocks, theta, alpha, signed, share, mu)
+        trial_theta, trial_alpha = _schur_step(problem, blocks, theta, alpha, share, mu)
         trial = total(trial_theta, trial_alpha)
         if not trial < cost:  # also refuses NaN
             mu *= 8
@@ -155,11 +159,16 @@ def bundle_adjust(
 
 
 def _schur_step(
-    blocks: gn.Blocks, theta: np.ndarray, alpha: np.ndarray, signed: np.ndarray, share: float, mu: float
+    problem: gn.LandmarkProblem,
+    blocks: gn.Blocks,
+    theta: np.ndarray,
+    alpha: np.ndarray,
+    share: float,
+    mu: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One damped step of (theta, alpha), the frames' blocks eliminated."""
     m = theta.shape[1]
-    _, prior_gradient, prior_diagonal = gn.expression_prior(theta[:, gn.POSE_SIZE :], signed, EXP_PRIOR)
+    _, prior_gradient, prior_diagonal = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :], EXP_PRIOR)
     frame_hessian, frame_gradient = blocks.hessian[:, :m, :m].copy(), blocks.gradient[:, :m].copy()
     index = np.arange(gn.POSE_SIZE, m)
     frame_hessian[:, index, index] += prior_diagonal

@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from talkjax.face import mesh468
+from talkjax.face.model import face_verts
+from talkjax.face.points import at_vertices, landmark_part, without_identity
 from talkjax.face.pose import apply_pose, rotation
 from talkjax.numerics import einsum
 from talkjax.raster.camera import project
@@ -38,14 +40,22 @@ class Blocks(NamedTuple):
 
 @struct.dataclass
 class LandmarkProblem:
-    """A face at the 468 landmarks, with the camera and a weight per landmark."""
+    """A face at its landmarks, with the camera and a weight per landmark.
 
-    mean: Float[Array, "468 3"]
-    id_basis: Float[Array, "k 468 3"]
-    exp_basis: Float[Array, "e 468 3"]
+    A linear face is its mean and bases at the `n` landmarks; one with a skeleton is `jointed`, the model at
+    the corners of the landmarks' triangles, and `bary` makes points of them.
+    """
+
+    number: Int[Array, "n"]  # which of the 468 tracked landmarks
+    mean: Float[Array, "n 3"]
+    id_basis: Float[Array, "k n 3"]
+    exp_basis: Float[Array, "e n 3"]
     exp_signed: Bool[Array, "e"]
-    weights: Float[Array, "468"]
+    weights: Float[Array, "n"]
     camera: Camera
+    jointed: FaceModel | None = None
+    bary: Float[Array, "n 3"] | None = None
+    exp_limit: float = struct.field(pytree_node=False, default=1.3)
 
 
 def landmark_weights() -> np.ndarray:
@@ -61,14 +71,22 @@ def landmark_weights() -> np.ndarray:
 
 def make_problem(model: FaceModel, camera: Camera, *, free_identity: bool) -> LandmarkProblem:
     """The model at its landmarks with the standard weights; a frozen identity has no id unknowns."""
-    at = model.landmark_verts
+    part = landmark_part(model)
+    jointed = bary = None
+    if model.skeleton is not None:
+        kept = model if free_identity else without_identity(model)
+        jointed, bary = at_vertices(kept, np.asarray(model.landmarks.verts).reshape(-1)), model.landmarks.bary
     return LandmarkProblem(
-        mean=model.mean[at],
-        id_basis=model.id_basis[:, at] if free_identity else model.id_basis[:0, at],
-        exp_basis=model.exp_basis[:, at],
+        number=model.landmarks.number,
+        mean=jnp.asarray(part.mean),
+        id_basis=jnp.asarray(part.id_basis if free_identity else part.id_basis[:0]),
+        exp_basis=jnp.asarray(part.exp_basis),
         exp_signed=model.exp_signed,
-        weights=jnp.asarray(landmark_weights(), jnp.float32),
+        weights=jnp.asarray(landmark_weights()[part.number], jnp.float32),
         camera=camera,
+        jointed=jointed,
+        bary=bary,
+        exp_limit=model.exp_limit,
     )
 
 
@@ -96,6 +114,9 @@ def _project(euler: Array, translation: Array, verts: Array, camera: Camera) -> 
 
 
 def _shape(problem: LandmarkProblem, exp: Array, alpha: Array) -> Array:
+    if problem.jointed is not None and problem.bary is not None:
+        corners = face_verts(problem.jointed, alpha, exp).reshape(-1, 3, 3)
+        return einsum("nkc,nk->nc", corners, problem.bary)
     shape = problem.mean + einsum("k,knc->nc", alpha, problem.id_basis)
     return shape + einsum("e,enc->nc", exp, problem.exp_basis)
 
@@ -103,7 +124,7 @@ def _shape(problem: LandmarkProblem, exp: Array, alpha: Array) -> Array:
 def _residual(problem: LandmarkProblem, theta: Array, alpha: Array, observed: Array, scale: Array) -> Array:
     verts = _shape(problem, theta[POSE_SIZE:], alpha)
     px = _project(theta[:3], theta[3:POSE_SIZE], verts, problem.camera)
-    return (px - observed) * scale * problem.weights[:, None]
+    return (px - observed[problem.number]) * scale * problem.weights[:, None]
 
 
 def _frame_blocks(
@@ -112,12 +133,17 @@ def _frame_blocks(
     euler, translation, exp = theta[:3], theta[3:POSE_SIZE], theta[POSE_SIZE:]
     verts = _shape(problem, exp, alpha)
     weight = scale * problem.weights[:, None]
-    residual = (_project(euler, translation, verts, problem.camera) - observed) * weight
+    seen = _project(euler, translation, verts, problem.camera)
+    residual = (seen - observed[problem.number]) * weight
     pose_jac = jax.jacfwd(lambda p: _project(p[:3], p[3:], verts, problem.camera))(theta[:POSE_SIZE])
     # each point's pixel depends on that point alone: d px / d vertex = d px / d translation @ R
     vertex_jac = einsum("nac,cb->nab", pose_jac[..., 3:], rotation(euler))
-    basis = jnp.concatenate([problem.exp_basis, problem.id_basis])
-    shape_jac = einsum("nab,knb->nak", vertex_jac, basis)
+    if problem.jointed is None:
+        basis = jnp.concatenate([problem.exp_basis, problem.id_basis])
+        shape_jac = einsum("nab,knb->nak", vertex_jac, basis)
+    else:
+        by_exp, by_id = jax.jacfwd(lambda e, a: _shape(problem, e, a), (0, 1))(exp, alpha)
+        shape_jac = einsum("nab,nbk->nak", vertex_jac, jnp.concatenate([by_exp, by_id], axis=-1))
     jacobian = jnp.concatenate([pose_jac, shape_jac], axis=-1) * weight[..., None]
     jacobian = jacobian.reshape(-1, jacobian.shape[-1])
     flat = residual.reshape(-1)
@@ -177,15 +203,15 @@ def data_cost(
 
 
 def expression_prior(
-    exp: np.ndarray, signed: np.ndarray, strength: float
+    problem: LandmarkProblem, exp: np.ndarray, strength: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cost [t], gradient [t e] and Hessian diagonal [t e] of what keeps expressions plausible.
 
-    strength * (e^2 + (30 min(e, 0))^2 for unsigned axes + (9 max(|e| - 1.3, 0))^2), face.md §5; the gradient
-    and the diagonal are halved, like J'r and J'J of the data term.
+    strength * (e^2 + (30 min(e, 0))^2 for unsigned axes + (9 max(|e| - exp_limit, 0))^2), face.md §5; the
+    gradient and the diagonal are halved, like J'r and J'J of the data term.
     """
-    negative = np.where(signed, 0.0, np.minimum(exp, 0.0))
-    excess = np.sign(exp) * np.maximum(np.abs(exp) - 1.3, 0.0)
+    negative = np.where(np.asarray(problem.exp_signed), 0.0, np.minimum(exp, 0.0))
+    excess = np.sign(exp) * np.maximum(np.abs(exp) - problem.exp_limit, 0.0)
     cost = (exp**2 + (30.0 * negative) ** 2 + (9.0 * excess) ** 2).sum(-1)
     gradient = exp + 900.0 * negative + 81.0 * excess
     diagonal = 1.0 + 900.0 * (negative < 0) + 81.0 * (excess != 0)
@@ -237,7 +263,6 @@ def _fit_group(
     tolerance: float,
 ) -> np.ndarray:
     alpha = np.zeros(problem.id_basis.shape[0])
-    signed = np.asarray(problem.exp_signed)
     size = theta.shape[1]
     index = np.arange(POSE_SIZE, size)
     theta = np.array(theta, np.float64)
@@ -245,14 +270,14 @@ def _fit_group(
     active = scale > 0
     for _ in range(iterations):
         blocks = linearize(problem, theta, alpha, observed, scale)
-        prior, prior_gradient, prior_diagonal = expression_prior(theta[:, POSE_SIZE:], signed, strength)
+        prior, prior_gradient, prior_diagonal = expression_prior(problem, theta[:, POSE_SIZE:], strength)
         hessian, gradient = blocks.hessian[:, :size, :size], blocks.gradient[:, :size]
         gradient[:, POSE_SIZE:] += prior_gradient
         hessian[:, index, index] += prior_diagonal
         cost = blocks.cost + prior
         step = np.linalg.solve(damp(hessian, mu), gradient[..., None])[..., 0]
         trial = theta - step * active[:, None]
-        trial_prior = expression_prior(trial[:, POSE_SIZE:], signed, strength)[0]
+        trial_prior = expression_prior(problem, trial[:, POSE_SIZE:], strength)[0]
         trial_cost = data_cost(problem, trial, alpha, observed, scale) + trial_prior
         better = active & (trial_cost < cost)
         theta = np.where(better[:, None], trial, theta)

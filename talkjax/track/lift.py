@@ -155,13 +155,15 @@ def rigid_pose(landmarks: np.ndarray, neutral: np.ndarray, camera: Camera) -> Po
 
     Args:
       landmarks: [t n 3] px, finite.
-      neutral: [468 3] dm.
+      neutral: [468 3] dm; NaN where the model lacks a landmark.
 
     Returns:
       Pose [t]; good to a few degrees, a start for the fit.
     """
-    stable = np.asarray(landmarks, np.float64)[:, mesh468.STABLE] * _TO_Y_UP
-    scale, matrix, offset = similarity(np.asarray(neutral, np.float64)[mesh468.STABLE], stable)
+    neutral = np.asarray(neutral, np.float64)
+    kept = mesh468.STABLE[np.isfinite(neutral[mesh468.STABLE]).all(-1)]
+    stable = np.asarray(landmarks, np.float64)[:, kept] * _TO_Y_UP
+    scale, matrix, offset = similarity(neutral[kept], stable)
     center, focal = np.asarray(camera.center, np.float64), float(camera.focal)
     translation = np.stack(
         [

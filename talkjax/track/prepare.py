@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from talkjax.assets.model_file import load_model, save_model
 from talkjax.config import FPS, PrepareConfig, count_frames
 from talkjax.errors import InputError
 from talkjax.evaluate.speech import lip_opening
@@ -29,9 +30,7 @@ from talkjax.infer.person import (
     Segment,
     frame_path,
     join_segments,
-    load_model,
     load_segment,
-    save_model,
 )
 from talkjax.infer.sound_offset import estimate_offset
 from talkjax.media.image import write_image
@@ -52,7 +51,7 @@ MIN_FACE_SHARE = 0.8
 ALL_PARTS = (("clip", "track"), ("heldout", "heldout_track"))
 
 # Raise a stage's number when its code changes what it writes.
-VERSIONS = {"clip": 1, "track": 2, "texture": 2}
+VERSIONS = {"clip": 1, "track": 3, "texture": 2}
 
 
 @dataclass(frozen=True)

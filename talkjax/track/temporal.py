@@ -14,6 +14,7 @@ from scipy.linalg import solveh_banded
 
 from talkjax.errors import InputError
 from talkjax.face.model import face_verts
+from talkjax.face.points import points_at
 from talkjax.face.pose import apply_pose
 from talkjax.raster.camera import project
 from talkjax.track import gauss_newton as gn
@@ -173,13 +174,13 @@ def _smooth(
     weight: np.ndarray,
 ) -> np.ndarray:
     """Minimizes (data + expression prior) / EFFECTIVE_FRAMES + time prior over a stretch of frames."""
-    signed, alpha = np.asarray(problem.exp_signed), np.zeros(0)
+    alpha = np.zeros(0)
     diagonals = _stiffness(scale == 0)
     index = np.arange(gn.POSE_SIZE, theta.shape[1])
     strength = EXP_PRIOR * _DATA_SHARE
 
     def total(theta: np.ndarray) -> float:
-        prior = gn.expression_prior(theta[:, gn.POSE_SIZE :], signed, strength)[0]
+        prior = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :], strength)[0]
         motion = (theta * _times_stiffness(diagonals, theta) * weight).sum()
         data = gn.data_cost(problem, theta, alpha, observed, scale)
         return float(data.sum() * _DATA_SHARE + prior.sum() + motion)
@@ -187,7 +188,7 @@ def _smooth(
     mu, cost = 1e-4, total(theta)
     for _ in range(_ITERATIONS):
         blocks = gn.linearize(problem, theta, alpha, observed, scale)
-        _, prior_gradient, prior_diagonal = gn.expression_prior(theta[:, gn.POSE_SIZE :], signed, strength)
+        _, prior_gradient, prior_diagonal = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :], strength)
         hessian, gradient = blocks.hessian * _DATA_SHARE, blocks.gradient * _DATA_SHARE
         gradient += _times_stiffness(diagonals, theta) * weight
         hessian[:, index, index] += prior_diagonal
@@ -207,7 +208,7 @@ def _smooth(
 def project_track(model: FaceModel, track: FaceTrack, camera: Camera) -> Float[Array, "t 468 2"]:
     """Where the track puts the landmarks, px; identity is the model's mean."""
     no_identity = jnp.zeros((model.id_basis.shape[0],))
-    verts = face_verts(model, no_identity, track.exp_coeffs)[:, model.landmark_verts]
+    verts = points_at(face_verts(model, no_identity, track.exp_coeffs), model.landmarks)
     return project(apply_pose(verts, track.pose), camera)
 
 

@@ -98,6 +98,7 @@ class _Run:
         constant_place = sharding.replicated(mesh)
         self.constants = jax.tree.map(lambda x: jax.device_put(x, constant_place), job.constants)
         self.programs: dict[int, Program] = {}
+        self.fresh = True  # no result of the present program has been seen yet
         self.offset = 0  # batches passed over by rollbacks
         self.rolled_back_to = -1
         self.command = command
@@ -176,6 +177,7 @@ class _Run:
         index = max(k for k, phase in enumerate(self.job.phases) if phase.first <= step)
         if index not in self.programs:
             self.watchdog.feed(FIRST_STEP_PATIENCE)
+            self.fresh = True
             begin = time.monotonic()
             chosen = self.job.phases[index].step
             self.programs[index] = compile_step(chosen, self.layout, self.constants, self.config.accumulate)
@@ -197,13 +199,15 @@ class _Run:
                 batch = feed.next()
                 with jax.set_mesh(self.mesh):
                     state, metrics = program.call(state, batch, *self.constants)
-                self.watchdog.feed()  # a hang blocks at the next log line at the latest
+                if not self.fresh:  # its first step also waits for hosts that are still compiling
+                    self.watchdog.feed()  # a hang blocks at the next log line at the latest
                 step += 1
                 pending.append((step, metrics))
                 due = step % config.save_every == 0 or step == n_steps
                 stopping = stop.at(step)
                 if step % config.log_every == 0 or due or stopping:
                     worst, streak = self._log_steps(pending, clock, feed, program)
+                    self.fresh = False
                     if worst >= config.max_bad_steps:
                         feed.close()
                         state, step = self._roll_back(step)

@@ -22,13 +22,14 @@ import numpy as np
 from absl import app, flags, logging
 
 import talkjax  # noqa: F401  (before JAX: sets its flags)
+from talkjax.assets.model_file import load_model
 from talkjax.config import MappingConfig
 from talkjax.data.synthetic_voice import fit_voice, load_voice
 from talkjax.evaluate import plots
 from talkjax.evaluate.mouth import closed_bilabials, model_opening, mouth_figures
 from talkjax.evaluate.speech import lip_opening
 from talkjax.infer.mapping_session import LOOKAHEAD_MS, Mapping
-from talkjax.infer.person import Segment, load_model, load_segment
+from talkjax.infer.person import Segment, load_segment
 from talkjax.infer.personal_mapping import fit_segment
 from talkjax.track.identity import Identity
 from talkjax.types import FaceModel

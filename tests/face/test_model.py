@@ -10,6 +10,7 @@ import pytest
 from talkjax.face import mesh468
 from talkjax.face.model import face_verts, vertex_normals
 from talkjax.face.person import person_model
+from talkjax.face.points import landmark_vertices
 from talkjax.types import EYES, MOUTH, FaceModel
 from tests.oracles.drawn_face import drawn_neutral
 
@@ -67,7 +68,7 @@ def test_person_model_is_complete(model):
     assert model.id_basis.shape == (80, 468, 3)
     assert model.exp_basis.shape == (43, 468, 3)
     assert model.faces.shape == (898, 3)
-    assert model.landmark_verts.tolist() == list(range(468))
+    assert landmark_vertices(model).tolist() == list(range(468))
     assert len(model.exp_names) == 43
 
 

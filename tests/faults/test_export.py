@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 import talkjax
+from talkjax.assets.model_file import save_model
 from talkjax.cli import main
 from talkjax.face.deformers import EXP_NAMES
+from talkjax.face.points import vertex_points
 from talkjax.infer.bundle import refiners
 from talkjax.infer.layers import Layers
 from talkjax.infer.paper_refiner import PaperRefiner
-from talkjax.infer.person import save_model
 from talkjax.infer.retrieval import ZoneFeatures
 from talkjax.media.reader import file_sha256, read_frames
 from talkjax.tasks.refiner_paper import PaperRefinerSettings, PaperRefinerTask
@@ -45,7 +46,7 @@ def stages(talker) -> dict[str, object]:
     model = FaceModel(
         mean=face["mean"], id_basis=np.zeros((0, 468, 3), np.float32), exp_basis=face["exp_basis"],
         exp_signed=np.zeros(n_exp, bool), faces=face["faces"], face_region=face["face_region"],
-        uvs=face["uvs"], landmark_verts=np.arange(468, dtype=np.int32), exp_names=EXP_NAMES,
+        uvs=face["uvs"], landmarks=vertex_points(np.arange(468), np.arange(468)), exp_names=EXP_NAMES,
     )  # fmt: skip
     n = len(motion["exp"])
     track = {name: motion[name] for name in ("exp", "euler", "translation", "sh")} | {

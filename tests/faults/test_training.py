@@ -117,11 +117,11 @@ def test_an_exception_on_one_host_ends_all_within_30_seconds(place, untouched, m
 def test_a_frozen_host_is_left_by_the_watchdog(place, untouched, monkeypatch) -> None:
     begun(place, "frozen")
     monkeypatch.setenv("TALKJAX_FAULT", "slow:15:99:-")
-    settings = {"steps": STEPS, "watchdog_seconds": 5, "heartbeat": 100}
+    settings = {"steps": STEPS, "watchdog_seconds": 10, "heartbeat": 100}
     with Cluster(place / "frozen", 2, main=FAULTY, **settings) as run:
         run.wait_for_step(12)
         run.signal(1, signal.SIGSTOP)
-        run.processes[0].wait(30)
+        run.processes[0].wait(60)
         assert run.processes[0].returncode == 1
     assert "Timeout" in run.logs[0].read_text()  # faulthandler's stack dump
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from talkjax.face.points import vertex_points
 from talkjax.nets.mapping_net import PaperMappingNet
 from talkjax.tasks import linear_path, mapping
 from talkjax.tasks import mapping_targets as mt
@@ -27,7 +28,8 @@ def model() -> FaceModel:
     return FaceModel(
         mean=jnp.asarray(mean), id_basis=jnp.zeros((0, 468, 3)), exp_basis=jnp.asarray(basis),
         exp_signed=jnp.ones(N_EXP, bool), faces=jnp.zeros((0, 3), int), face_region=jnp.zeros(0, int),
-        uvs=jnp.zeros((468, 2)), landmark_verts=jnp.arange(468), exp_names=tuple("abcde"),
+        uvs=jnp.zeros((468, 2)),
+        landmarks=vertex_points(np.arange(468), np.arange(468)), exp_names=tuple("abcde"),
     )  # fmt: skip
 
 

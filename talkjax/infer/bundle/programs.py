@@ -49,7 +49,8 @@ class Programs:
         exported: program -> what `jax.export` made for this platform; may lack some.
         lower_again: use none of them.
         """
-        self.config, self.arrays, self._exported = config, arrays, {} if lower_again else exported
+        self.config, self.arrays, self._exported = config, arrays, exported
+        self._lower_again = lower_again
         self._constants = {group: jax.device_put(dict(values)) for group, values in arrays.items()}
         self._compiled: dict[str, Callable[..., Any]] = {}
         self.lowered_again: dict[str, str] = {}
@@ -66,6 +67,8 @@ class Programs:
 
     def _compile(self, name: str, arguments: list[Any]) -> Callable[..., Any]:
         try:
+            if self._lower_again:
+                raise LookupError("that was asked for")
             if name not in self._exported:
                 raise LookupError("there is none for this platform")
             # its reader takes nothing but a bytearray
@@ -76,7 +79,7 @@ class Programs:
             return compiled
         except Exception as error:  # the digests are right, so the versions are not
             why = (str(error) or type(error).__name__).splitlines()[0][:200]
-        _log.warning("program %s is lowered again, its StableHLO cannot be used: %s", name, why)
+        _log.warning("program %s is lowered again, its StableHLO is not used: %s", name, why)
         self.lowered_again[name] = why
         lowered: Callable[..., Any] = jax.jit(self._function(name)).lower(*arguments).compile()
         return lowered

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from talkjax.face import mesh468
 from talkjax.face.camera import clip_camera
+from talkjax.face.points import vertex_points
 from talkjax.face.pose import apply_pose
 from talkjax.face.render import FaceRenderer, light_map
 from talkjax.infer.bundle.layout import BundleConfig
@@ -45,7 +46,7 @@ def static_model(faces: np.ndarray, face_region: np.ndarray, n_exp: int, n_verts
         faces=triangles,
         face_region=regions,
         uvs=jnp.zeros((n_verts, 2)),
-        landmark_verts=jnp.arange(n_verts, dtype=jnp.int32),
+        landmarks=vertex_points(np.arange(n_verts), np.arange(n_verts)),
     )
 
 
