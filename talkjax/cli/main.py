@@ -18,6 +18,7 @@ from talkjax.cli.demo import DEMO
 from talkjax.cli.motion import MOTION_GENERATE, MOTION_PLOT
 from talkjax.cli.runs import RUNS_SHOW
 from talkjax.cli.store import ASSETS_FETCH, ASSETS_LIST, IDENTITY_DELETE, IDENTITY_LIST, IDENTITY_SHOW
+from talkjax.cli.track import TRACK
 from talkjax.cli.verbs import DOCTOR, EVALUATE, EXPORT, FINETUNE, GENERATE, PREPARE
 from talkjax.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, InputError, ResumableStop, TalkjaxError
 
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Command] = {
         GENERATE,
         EVALUATE,
         EXPORT,
+        TRACK,
         MOTION_GENERATE,
         MOTION_PLOT,
         IDENTITY_LIST,

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from talkjax.face import mesh468
 from talkjax.face.lighting import AMBIENT, sh_basis
+from talkjax.face.points import landmark_rows, points_at
 from talkjax.face.render import FaceRenderer
 from talkjax.numerics import normalize
 from talkjax.raster.camera import project, to_clip
@@ -25,7 +26,7 @@ from talkjax.raster.interpolate import interpolate
 from talkjax.raster.rasterize import rasterize
 from talkjax.raster.texture import sample_texture
 from talkjax.raster.topology import Topology
-from talkjax.types import EYES, MOUTH, SKIN, Camera, FaceModel
+from talkjax.types import EYES, MOUTH, SKIN, Camera, FaceModel, SurfacePoints
 
 DEPTH_SLACK = 0.035  # dm behind the nearest surface that still counts as seen
 MIN_COSINE = 0.15
@@ -47,6 +48,23 @@ class Texels(NamedTuple):
     def image(self, values: np.ndarray) -> np.ndarray:
         """Texture image `[size size c]` of per-texel values `[n c]`, borders filled with the nearest."""
         return values[self.fill].reshape(self.size, self.size, -1)
+
+    def some(self, rows: np.ndarray) -> Texels:
+        """Those rows alone, without a picture."""
+        parts = (self.used[rows], self.verts[rows], self.bary[rows], self.region[rows])
+        return Texels(self.size, *parts, np.zeros(0, np.int32))
+
+
+def vertex_texels(model: FaceModel) -> Texels:
+    """The model's vertices as texels `[v]` without a picture: colors per vertex are unwrapped like a texture."""
+    n, faces = model.mean.shape[0], np.asarray(model.faces)
+    region = np.full(n, SKIN)
+    for kind in (MOUTH, EYES):  # a vertex that no skin touches
+        region[faces[np.asarray(model.face_region) == kind].reshape(-1)] = kind
+    region[faces[np.asarray(model.face_region) == SKIN].reshape(-1)] = SKIN
+    corners = np.tile(np.array([1.0, 0.0, 0.0], np.float32), (n, 1))
+    verts = np.repeat(np.arange(n, dtype=np.int32)[:, None], 3, axis=1)
+    return Texels(0, np.arange(n), verts, corners, region, np.zeros(0, np.int32))
 
 
 def texels_of(model: FaceModel, size: int) -> Texels:
@@ -73,10 +91,30 @@ def texels_of(model: FaceModel, size: int) -> Texels:
     )
 
 
-def _opening(verts: Float[Array, "v 3"], upper: int, lower: int) -> Float[Array, ""]:
-    """Distance of two opposite points over the outer-eye distance."""
-    eyes = jnp.linalg.norm(verts[mesh468.LEFT_EYE_OUTER] - verts[mesh468.RIGHT_EYE_OUTER])
-    return jnp.linalg.norm(verts[upper] - verts[lower]) / eyes
+_OPPOSITE = (
+    *(mesh468.LEFT_EYE_OUTER, mesh468.RIGHT_EYE_OUTER),  # the unit
+    *(mesh468.UPPER_LIP_INNER, mesh468.LOWER_LIP_INNER, 159, 145, 386, 374),  # lips, right and left lids
+)
+
+
+def opening_points(model: FaceModel) -> SurfacePoints | None:
+    """The landmarks that tell how open mouth and eyes are; None for a model that lacks one of them."""
+    number = np.asarray(model.landmarks.number)
+    if not np.isin(_OPPOSITE, number).all():
+        return None
+    rows = landmark_rows(model, np.array(_OPPOSITE))
+    return jax.tree.map(lambda values: values[rows], model.landmarks)
+
+
+def _openings(
+    verts: Float[Array, "v 3"], points: SurfacePoints | None
+) -> tuple[Float[Array, ""] | float, Float[Array, ""] | float]:
+    """Opening of the mouth, and of both eyes together, over the outer-eye distance."""
+    if points is None:
+        return 1.0, 1.0
+    pairs = points_at(verts, points).reshape(4, 2, 3)
+    eyes, lips, right, left = jnp.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=-1)
+    return lips / eyes, (right + left) / eyes
 
 
 @partial(jax.jit, static_argnames=("renderer",))
@@ -85,6 +123,7 @@ def _unwrap(
     verts: Int[Array, "n 3"],
     bary: Float[Array, "n 3"],
     region: Int[Array, "n"],
+    openings: SurfacePoints | None,
     crop: Float[Array, "s s 3"],
     verts_cam: Float[Array, "v 3"],
     camera: Camera,
@@ -108,9 +147,8 @@ def _unwrap(
     seen = camera.distance - points[:, 2] < nearest[cell[:, 1], cell[:, 0]] + DEPTH_SLACK
     inside = jnp.all((px >= 0) & (px <= size), axis=-1)
     # A strip has no normal of its own; it is worth as much as it is open.
-    mouth = jnp.clip(6 * _opening(verts_cam, mesh468.UPPER_LIP_INNER, mesh468.LOWER_LIP_INNER), MIN_STRIP, 1)
-    lids = _opening(verts_cam, 159, 145) + _opening(verts_cam, 386, 374)
-    eyes = jnp.clip(4 * lids, MIN_STRIP, 1)
+    lips, lids = _openings(verts_cam, openings)
+    mouth, eyes = jnp.clip(6 * lips, MIN_STRIP, 1), jnp.clip(4 * lids, MIN_STRIP, 1)
     skin = jnp.where(cosine > MIN_COSINE, cosine, 0.0)
     weight = jnp.select([region == SKIN, region == MOUTH, region == EYES], [skin, mouth, eyes])
     weight = jnp.where(seen & inside, weight**2, 0.0)
@@ -121,11 +159,13 @@ def _unwrap(
 class Unwrapper:
     """Unwraps crops of one person; compiled once for a model, texture size and crop size."""
 
-    def __init__(self, renderer: FaceRenderer, texture_size: int):
+    def __init__(self, renderer: FaceRenderer, texels: Texels | int):
+        """`texels`: those of the texture to fill, or its size (`texels_of`)."""
         self.renderer = renderer
-        self.texels = texels_of(renderer.model, texture_size)
+        self.texels = texels_of(renderer.model, texels) if isinstance(texels, int) else texels
         # arguments, not constants of the program: XLA would spend seconds folding them
-        self._args = tuple(jnp.asarray(a) for a in (self.texels.verts, self.texels.bary, self.texels.region))
+        arrays = (self.texels.verts, self.texels.bary, self.texels.region)
+        self._args = (*(jnp.asarray(a) for a in arrays), opening_points(renderer.model))
 
     def __call__(
         self, crop: np.ndarray, verts_cam: Float[Array, "v 3"], camera: Camera

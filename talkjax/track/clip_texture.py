@@ -1,0 +1,224 @@
+"""Texture and light of a tracked clip, in one pass over its frames and bounded memory.
+
+Every frame is unwrapped small, for its light; a choice of frames also large, for the albedo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from talkjax.errors import InputError
+from talkjax.face.model import face_verts
+from talkjax.face.pose import apply_pose
+from talkjax.face.render import FaceRenderer
+from talkjax.track.clip_fit import ClipFit
+from talkjax.track.crop import CropTrack, crop_track, cut, native_size, stack_cameras
+from talkjax.track.texture import (
+    Texels,
+    TextureBank,
+    Unwrapper,
+    build_texture_bank,
+    fit_light,
+    light_on,
+    texels_of,
+    vertex_texels,
+)
+from talkjax.track.texture_fill import complete_albedo, fit_tex_coeffs, residual_basis, smooth_fill
+from talkjax.types import SKIN, Camera, FaceModel, Pose
+
+TEXTURE_SIZE = 512
+MAX_FRAMES = 120
+"""Frames that make the albedo; more of a clip of one person add little but memory."""
+
+LIGHT_TEXTURE, LIGHT_VERTICES, LIGHT_CROP = 64, 3000, 160
+_ROUNDS = 3  # of (light, texture coefficients)
+
+
+class ClipTexture(NamedTuple):
+    """Texture of a clip.
+
+    image: `[s s 3]` float32 albedo, complete; 1 is white under the light of the clip. seen: share of the
+    skin's texels that some frame shows. sh_coeffs: `[t 3 9]`. tex_coeffs: `[x]` in the model's own texture
+    axes, empty without. modes: `[k s s 3]` and mode_coeffs `[u k]` of frames mode_frames `[u]`, empty unless
+    asked for.
+    """
+
+    image: np.ndarray
+    seen: float
+    sh_coeffs: np.ndarray
+    tex_coeffs: np.ndarray
+    modes: np.ndarray
+    mode_coeffs: np.ndarray
+    mode_frames: np.ndarray
+
+
+def frame_verts(fit: ClipFit, k: int) -> Float[Array, "v 3"]:
+    """Camera-space vertices of frame k, dm."""
+    pose = Pose(fit.track.pose.euler[k], fit.track.pose.translation[k])
+    return _posed_verts(fit.model, fit.track.exp_coeffs[k], pose)
+
+
+@jax.jit
+def _posed_verts(model: FaceModel, exp_coeffs: Float[Array, "e"], pose: Pose) -> Float[Array, "v 3"]:
+    return apply_pose(face_verts(model, jnp.zeros(model.id_basis.shape[0]), exp_coeffs), pose)
+
+
+class _Sheet:
+    """Unwrapped colors of some frames, in the compact types of `build_texture_bank`."""
+
+    def __init__(self, renderer: FaceRenderer, texels: Texels, crops: CropTrack, camera: Camera, size: int):
+        self.unwrap, self.crops, self.size = Unwrapper(renderer, texels), crops, size
+        self.cameras = stack_cameras(camera, crops, size)
+        self.colors: list[np.ndarray] = []
+        self.weights: list[np.ndarray] = []
+        self.normals: list[np.ndarray] = []
+
+    def add(self, k: int, frame: np.ndarray, verts_cam: jax.Array, trusted: bool) -> None:
+        crop = cut(frame, self.crops.center[k], float(self.crops.side[k]), self.size)
+        camera = jax.tree.map(lambda x: x[k], self.cameras)
+        color, weight, normal = self.unwrap(crop, verts_cam, camera)
+        self.colors.append(np.clip(color * 255 + 0.5, 0, 255).astype(np.uint8))
+        self.weights.append(np.clip(weight * trusted * 255 + 0.5, 0, 255).astype(np.uint8))
+        self.normals.append(normal.astype(np.float16))
+
+    def bank(self) -> TextureBank:
+        arrays = (np.stack(rows) for rows in (self.colors, self.weights, self.normals))
+        return build_texture_bank(*arrays, self.unwrap.texels.region)
+
+    def lights(self, albedo: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "t 3 9"]:
+        skin = np.flatnonzero(self.unwrap.texels.region == SKIN)
+        rows = zip(self.colors, self.weights, self.normals, strict=True)
+        return np.stack(
+            [
+                fit_light(
+                    c[skin].astype(np.float32) / 255,
+                    w[skin].astype(np.float32) / 255,
+                    n[skin].astype(np.float32),
+                    albedo[skin],
+                )
+                for c, w, n in rows
+            ]
+        )
+
+
+def _chosen(valid: np.ndarray) -> np.ndarray:
+    frames = np.flatnonzero(valid)
+    return frames[np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES)).round().astype(int)]
+
+
+def texture_of_clip(
+    fit: ClipFit,
+    camera: Camera,
+    frames: Iterable[np.ndarray],
+    *,
+    source: str = "clip",
+    modes: int = 0,
+    ticked: Callable[[], object] = lambda: None,
+) -> ClipTexture:
+    """Albedo and light of the clip that `fit` explains.
+
+    Args:
+      frames: uint8 RGB, the fit's frames in order.
+      source: "clip", unwrapped from the frames; "model", the fit of the model's own texture space.
+      modes: components of the frame-to-frame change to keep ("clip" only).
+      ticked: called after each frame.
+
+    Raises:
+      InputError: "model" of a model without texture.
+    """
+    if source == "model" and fit.model.tex_basis is None:
+        raise InputError(
+            f"the model {fit.model.name} has no texture of its own",
+            expected="a model with tex_mean and tex_basis, such as BFM",
+            fix="use --texture=clip",
+            code="no_model_texture",
+        )
+    renderer = FaceRenderer.from_model(fit.model)
+    crops = crop_track(fit.track.pose, camera)
+    if source == "model":
+        texels = vertex_texels(fit.model)
+        few = np.linspace(0, len(texels.used) - 1, min(len(texels.used), LIGHT_VERTICES)).round().astype(int)
+        light = texels.some(few)
+    else:
+        texels, light = texels_of(fit.model, TEXTURE_SIZE), texels_of(fit.model, LIGHT_TEXTURE)
+    small = _Sheet(renderer, light, crops, camera, LIGHT_CROP)
+    large = _Sheet(renderer, texels, crops, camera, native_size(crops))
+    valid = np.asarray(fit.track.valid)
+    chosen = _chosen(valid)
+    wanted = set(chosen.tolist())
+    for k, frame in enumerate(frames):
+        verts_cam = frame_verts(fit, k)
+        small.add(k, frame, verts_cam, bool(valid[k]))
+        if k in wanted:
+            large.add(k, frame, verts_cam, True)
+        ticked()
+    if source == "model":
+        return _from_model(fit.model, small, large)
+    return _from_clip(fit.model, small, large, chosen, modes)
+
+
+def _from_clip(model: FaceModel, small: _Sheet, large: _Sheet, chosen: np.ndarray, modes: int) -> ClipTexture:
+    bank, texels = large.bank(), large.unwrap.texels
+    seen = bank.weights.astype(np.float32).sum(0) / 255
+    image = complete_albedo(texels, model, bank.mean, seen)
+    flat = image.reshape(-1, 3)
+    at = _nearest_texel(small.unwrap.texels, texels.size)
+    kept = residual_basis(bank, min(modes, len(chosen))) if modes else None
+    skin = texels.region == SKIN
+    return ClipTexture(
+        image=image,
+        seen=float((seen[skin] > 0.1).mean()),
+        sh_coeffs=small.lights(flat[at]),
+        tex_coeffs=np.zeros(0, np.float32),
+        modes=np.zeros((0, texels.size, texels.size, 3), np.float32)
+        if kept is None
+        else np.stack([_spread(texels, mode) for mode in kept.modes]),
+        mode_coeffs=np.zeros((0, 0), np.float32) if kept is None else kept.coeffs,
+        mode_frames=chosen if kept is not None else chosen[:0],
+    )
+
+
+def _nearest_texel(texels: Texels, size: int) -> np.ndarray:
+    """Flat texel of a texture of `size` at the center of each used texel."""
+    row, column = np.divmod(texels.used, texels.size)
+    scale = size / texels.size
+    return ((row + 0.5) * scale).astype(int) * size + ((column + 0.5) * scale).astype(int)
+
+
+def _spread(texels: Texels, values: np.ndarray) -> np.ndarray:
+    plane = np.zeros((texels.size**2, 3), np.float32)
+    plane[texels.used] = values
+    return plane.reshape(texels.size, texels.size, 3)
+
+
+def _from_model(model: FaceModel, small: _Sheet, large: _Sheet) -> ClipTexture:
+    mean, basis = np.asarray(model.tex_mean), np.asarray(model.tex_basis)
+    colors = np.stack(large.colors).astype(np.float32) / 255
+    weights = np.stack(large.weights).astype(np.float32) / 255
+    weights *= large.unwrap.texels.region == SKIN
+    normals = np.stack(large.normals).astype(np.float32)
+    albedo, coeffs = mean, np.zeros(len(basis), np.float32)
+    for _ in range(_ROUNDS):
+        sh = [fit_light(c, w, n, albedo) for c, w, n in zip(colors, weights, normals, strict=True)]
+        light = np.stack([light_on(n, s) for n, s in zip(normals, sh, strict=True)])
+        coeffs = fit_tex_coeffs(mean, basis, colors, weights, light)
+        albedo = mean + np.einsum("x,xvc->vc", coeffs, basis)
+    texels = texels_of(model, TEXTURE_SIZE)
+    painted = _spread(texels, np.einsum("nk,nkc->nc", texels.bary, albedo[texels.verts]))
+    used = np.zeros(texels.size**2, np.float32)
+    used[texels.used] = 1
+    return ClipTexture(
+        image=smooth_fill(painted, used.reshape(texels.size, -1)),
+        seen=1.0,
+        sh_coeffs=small.lights(albedo[small.unwrap.texels.used]),
+        tex_coeffs=coeffs,
+        modes=np.zeros((0, texels.size, texels.size, 3), np.float32),
+        mode_coeffs=np.zeros((0, 0), np.float32),
+        mode_frames=np.zeros(0, int),
+    )
