@@ -387,7 +387,7 @@ class TrackConfig(Config):
     overlay: bool = option(True, "write overlay.mp4: the mesh over the clip", group="output")
     crf: int = option(
         20,
-        "H.264 quality of the overlay, smaller is better and larger",
+        "H.264 quality of the overlay, smaller is larger",
         group="output",
         minimum=0,
         maximum=40,

@@ -173,7 +173,8 @@ def _animation(buffer: _Buffer, animated: Animated, has_morphs: bool) -> dict[st
         "translation": animated.translations,
         **({"weights": animated.weights.reshape(-1)} if has_morphs else {}),
     }
-    samplers, channels = [], []
+    samplers: list[dict[str, Any]] = []
+    channels: list[dict[str, Any]] = []
     for path, values in tracks.items():
         channels.append({"sampler": len(samplers), "target": {"node": 0, "path": path}})
         samplers.append({"input": times, "output": buffer.floats(values), "interpolation": "LINEAR"})

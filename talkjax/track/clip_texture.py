@@ -36,7 +36,7 @@ TEXTURE_SIZE = 512
 MAX_FRAMES = 120
 """Frames that make the albedo; more of a clip of one person add little but memory."""
 
-LIGHT_TEXTURE, LIGHT_VERTICES, LIGHT_CROP = 64, 3000, 160
+LIGHT_TEXELS, LIGHT_CROP = 3000, 160
 _ROUNDS = 3  # of (light, texture coefficients)
 
 
@@ -88,23 +88,13 @@ class _Sheet:
         self.normals.append(normal.astype(np.float16))
 
     def bank(self) -> TextureBank:
-        arrays = (np.stack(rows) for rows in (self.colors, self.weights, self.normals))
-        return build_texture_bank(*arrays, self.unwrap.texels.region)
+        colors, weights, normals = (np.stack(rows) for rows in (self.colors, self.weights, self.normals))
+        return build_texture_bank(colors, weights, normals, self.unwrap.texels.region)
 
     def lights(self, albedo: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "t 3 9"]:
-        skin = np.flatnonzero(self.unwrap.texels.region == SKIN)
         rows = zip(self.colors, self.weights, self.normals, strict=True)
-        return np.stack(
-            [
-                fit_light(
-                    c[skin].astype(np.float32) / 255,
-                    w[skin].astype(np.float32) / 255,
-                    n[skin].astype(np.float32),
-                    albedo[skin],
-                )
-                for c, w, n in rows
-            ]
-        )
+        as_shares = ((c / np.float32(255), w / np.float32(255), n.astype(np.float32)) for c, w, n in rows)
+        return np.stack([fit_light(*row, albedo) for row in as_shares])
 
 
 def _chosen(valid: np.ndarray) -> np.ndarray:
@@ -141,13 +131,10 @@ def texture_of_clip(
         )
     renderer = FaceRenderer.from_model(fit.model)
     crops = crop_track(fit.track.pose, camera)
-    if source == "model":
-        texels = vertex_texels(fit.model)
-        few = np.linspace(0, len(texels.used) - 1, min(len(texels.used), LIGHT_VERTICES)).round().astype(int)
-        light = texels.some(few)
-    else:
-        texels, light = texels_of(fit.model, TEXTURE_SIZE), texels_of(fit.model, LIGHT_TEXTURE)
-    small = _Sheet(renderer, light, crops, camera, LIGHT_CROP)
+    texels = vertex_texels(fit.model) if source == "model" else texels_of(fit.model, TEXTURE_SIZE)
+    skin = np.flatnonzero(texels.region == SKIN)
+    few = skin[np.linspace(0, len(skin) - 1, min(len(skin), LIGHT_TEXELS)).round().astype(int)]
+    small = _Sheet(renderer, texels.some(few), crops, camera, LIGHT_CROP)
     large = _Sheet(renderer, texels, crops, camera, native_size(crops))
     valid = np.asarray(fit.track.valid)
     chosen = _chosen(valid)
@@ -159,22 +146,22 @@ def texture_of_clip(
             large.add(k, frame, verts_cam, True)
         ticked()
     if source == "model":
-        return _from_model(fit.model, small, large)
-    return _from_clip(fit.model, small, large, chosen, modes)
+        return _from_model(fit.model, small, large, few)
+    return _from_clip(fit.model, small, large, few, chosen, modes)
 
 
-def _from_clip(model: FaceModel, small: _Sheet, large: _Sheet, chosen: np.ndarray, modes: int) -> ClipTexture:
+def _from_clip(
+    model: FaceModel, small: _Sheet, large: _Sheet, few: np.ndarray, chosen: np.ndarray, modes: int
+) -> ClipTexture:
     bank, texels = large.bank(), large.unwrap.texels
     seen = bank.weights.astype(np.float32).sum(0) / 255
     image = complete_albedo(texels, model, bank.mean, seen)
-    flat = image.reshape(-1, 3)
-    at = _nearest_texel(small.unwrap.texels, texels.size)
     kept = residual_basis(bank, min(modes, len(chosen))) if modes else None
     skin = texels.region == SKIN
     return ClipTexture(
         image=image,
         seen=float((seen[skin] > 0.1).mean()),
-        sh_coeffs=small.lights(flat[at]),
+        sh_coeffs=small.lights(image.reshape(-1, 3)[texels.used[few]]),
         tex_coeffs=np.zeros(0, np.float32),
         modes=np.zeros((0, texels.size, texels.size, 3), np.float32)
         if kept is None
@@ -184,20 +171,13 @@ def _from_clip(model: FaceModel, small: _Sheet, large: _Sheet, chosen: np.ndarra
     )
 
 
-def _nearest_texel(texels: Texels, size: int) -> np.ndarray:
-    """Flat texel of a texture of `size` at the center of each used texel."""
-    row, column = np.divmod(texels.used, texels.size)
-    scale = size / texels.size
-    return ((row + 0.5) * scale).astype(int) * size + ((column + 0.5) * scale).astype(int)
-
-
 def _spread(texels: Texels, values: np.ndarray) -> np.ndarray:
     plane = np.zeros((texels.size**2, 3), np.float32)
     plane[texels.used] = values
     return plane.reshape(texels.size, texels.size, 3)
 
 
-def _from_model(model: FaceModel, small: _Sheet, large: _Sheet) -> ClipTexture:
+def _from_model(model: FaceModel, small: _Sheet, large: _Sheet, few: np.ndarray) -> ClipTexture:
     mean, basis = np.asarray(model.tex_mean), np.asarray(model.tex_basis)
     colors = np.stack(large.colors).astype(np.float32) / 255
     weights = np.stack(large.weights).astype(np.float32) / 255
@@ -216,7 +196,7 @@ def _from_model(model: FaceModel, small: _Sheet, large: _Sheet) -> ClipTexture:
     return ClipTexture(
         image=smooth_fill(painted, used.reshape(texels.size, -1)),
         seen=1.0,
-        sh_coeffs=small.lights(albedo[small.unwrap.texels.used]),
+        sh_coeffs=small.lights(albedo[few]),
         tex_coeffs=coeffs,
         modes=np.zeros((0, texels.size, texels.size, 3), np.float32),
         mode_coeffs=np.zeros((0, 0), np.float32),

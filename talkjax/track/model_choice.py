@@ -21,7 +21,7 @@ _DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFil
 
 
 class ModelChoice(NamedTuple):
-    """model: None for the lifted one, which each clip makes anew. record: name, license, sha256, for files."""
+    """model: None for the lifted one, which each clip makes anew. record: name, license, sha256 of a file."""
 
     model: FaceModel | None
     record: dict[str, Any]

@@ -14,7 +14,7 @@ from talkjax.types import SKIN, Camera, FaceModel, Pose
 
 MESH_COLOR, MARK_COLOR = (120, 220, 255), (255, 210, 60)
 AXIS_COLORS = ((235, 80, 80), (90, 210, 110), (80, 140, 255))  # x, y, z
-_AXIS_DM = 0.45
+_AXIS_DM, _AXES_AT = 0.45, np.array([0.0, 0.0, 0.1])
 _STRENGTH = 0.45
 _DENSE = 3000  # triangles: meshes with more are drawn fainter
 _SHIFT = 4  # OpenCV's fixed point: sixteenths of a pixel
@@ -50,8 +50,7 @@ class Overlay:
         self.edges, self.beside = mesh_edges(self.faces)
         self.camera = camera
         self.strength = _STRENGTH * (0.6 if len(self.faces) > _DENSE else 1.0)
-        axes = np.concatenate([np.zeros((1, 3)), _AXIS_DM * np.eye(3)]) + [0, 0, 0.1]
-        self._axes = jnp.asarray(axes, jnp.float32)
+        self._axes = jnp.asarray(_AXIS_DM * np.eye(4, 3, -1) + _AXES_AT, jnp.float32)
 
     def axes_px(self, pose: Pose) -> Float[np.ndarray, "*b 4 2"]:
         """Origin and tips of the model's axes."""

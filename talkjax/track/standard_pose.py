@@ -1,4 +1,4 @@
-"""A tracked clip in the reference's 224-pixel crop: alignment per frame, and the head as its camera sees it."""
+"""A tracked clip in the reference's 224-pixel crop: alignment per frame, and the head before its camera."""
 
 from __future__ import annotations
 

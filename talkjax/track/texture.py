@@ -56,7 +56,7 @@ class Texels(NamedTuple):
 
 
 def vertex_texels(model: FaceModel) -> Texels:
-    """The model's vertices as texels `[v]` without a picture: colors per vertex are unwrapped like a texture."""
+    """The model's vertices as texels `[v]` without a picture, to unwrap colors per vertex."""
     n, faces = model.mean.shape[0], np.asarray(model.faces)
     region = np.full(n, SKIN)
     for kind in (MOUTH, EYES):  # a vertex that no skin touches

@@ -44,7 +44,7 @@ def coefficient_arrays(
         "translation": np.asarray(track.pose.translation, np.float32),
         "sh": np.asarray(sh_coeffs, np.float32),
         "valid": np.asarray(track.valid),
-        "fps": np.float64(FPS),
+        "fps": np.asarray(FPS),
         "focal": np.asarray(camera.focal, np.float64),
         "center": np.asarray(camera.center, np.float64),
         "camera_z": np.asarray(camera.distance, np.float64),

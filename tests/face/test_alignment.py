@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from talkjax.face import alignment, mesh468
-from talkjax.face.alignment import STANDARD_CAMERA, crop_points, five_points, fit_alignment, landmarks_68
+from talkjax.face.alignment import STANDARD_CAMERA, crop_points, fit_alignment, five_points, landmarks_68
 from talkjax.raster.camera import project
 
 SIZE = (1280, 720)
@@ -66,7 +66,7 @@ def test_the_crops_camera_is_the_references():
     seen = project(jnp.float32(points), STANDARD_CAMERA)
     np.testing.assert_allclose(seen, np.stack([u, v], 1), atol=1e-4)
     # a face in the crop stands about where 102 px are a unit: 1015 / 102 = 9.95 from the camera
-    assert 1015 / 102 == pytest.approx(9.95, abs=0.01)
+    assert pytest.approx(9.95, abs=0.01) == 1015 / 102
 
 
 def test_five_of_68_are_eyes_nose_and_mouth_corners_from_image_left():
