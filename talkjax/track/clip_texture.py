@@ -29,7 +29,13 @@ from talkjax.track.texture import (
     texels_of,
     vertex_texels,
 )
-from talkjax.track.texture_fill import complete_albedo, fit_tex_coeffs, residual_basis, smooth_fill
+from talkjax.track.texture_fill import (
+    complete_albedo,
+    fit_tex_coeffs,
+    residual_basis,
+    seen_share,
+    smooth_fill,
+)
 from talkjax.types import SKIN, Camera, FaceModel, Pose
 
 TEXTURE_SIZE = 512
@@ -44,7 +50,7 @@ class ClipTexture(NamedTuple):
     """Texture of a clip.
 
     image: `[s s 3]` float32 albedo, complete; 1 is white under the light of the clip. seen: share of the
-    skin's texels that some frame shows. sh_coeffs: `[t 3 9]`. tex_coeffs: `[x]` in the model's own texture
+    skin's texels that frames show well. sh_coeffs: `[t 3 9]`. tex_coeffs: `[x]` in the model's own texture
     axes, empty without. modes: `[k s s 3]` and mode_coeffs `[u k]` of frames mode_frames `[u]`, empty unless
     asked for.
     """
@@ -154,13 +160,13 @@ def _from_clip(
     model: FaceModel, small: _Sheet, large: _Sheet, few: np.ndarray, chosen: np.ndarray, modes: int
 ) -> ClipTexture:
     bank, texels = large.bank(), large.unwrap.texels
-    seen = bank.weights.astype(np.float32).sum(0) / 255
+    seen = seen_share(bank.weights)
     image = complete_albedo(texels, model, bank.mean, seen)
     kept = residual_basis(bank, min(modes, len(chosen))) if modes else None
     skin = texels.region == SKIN
     return ClipTexture(
         image=image,
-        seen=float((seen[skin] > 0.1).mean()),
+        seen=float(seen[skin].mean()),
         sh_coeffs=small.lights(image.reshape(-1, 3)[texels.used[few]]),
         tex_coeffs=np.zeros(0, np.float32),
         modes=np.zeros((0, texels.size, texels.size, 3), np.float32)

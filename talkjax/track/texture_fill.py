@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from scipy.spatial import cKDTree
 
 from talkjax.face import mesh468
@@ -18,11 +18,22 @@ from talkjax.face.points import landmark_rows, points_at
 from talkjax.track.texture import ALBEDO_SCALE, Texels, TextureBank
 from talkjax.types import FaceModel
 
-SEEN_WEIGHT = 1.0
-"""Sum over the frames of a texel's weight (0..1 each) from which its own color counts fully."""
+BARELY, WELL = 0.12, 0.36
+"""Weights (cosine squared) of a texel's better frames: below the first its own color does not count (the
+border of the face shows hair and room), above the second fully."""
+
+_BETTER = 90  # percentile over the frames
 
 _MIRROR_REACH = 0.08  # dm: farther from any mirrored texel there is nothing to copy
 _LEAST = 1e-4
+
+
+def seen_share(weights: UInt8[np.ndarray, "t n"]) -> Float[np.ndarray, "n"]:
+    """How far each texel's own color counts, 0..1, from its weights (0..255) in all frames."""
+    best = np.concatenate(
+        [np.percentile(weights[:, part], _BETTER, axis=0) for part in _parts(weights.shape[1])]
+    )
+    return np.clip((best / 255 - BARELY) / (WELL - BARELY), 0, 1).astype(np.float32)
 
 
 def smooth_fill(image: Float[np.ndarray, "h w c"], weight: Float[np.ndarray, "h w"]) -> np.ndarray:
@@ -77,9 +88,9 @@ def complete_albedo(
 
     Args:
       albedo: of the used texels; anything where `seen` is 0.
-      seen: how well, `SEEN_WEIGHT` and above is fully.
+      seen: how far each counts, 0..1 (`seen_share`).
     """
-    own = np.clip(np.asarray(seen, np.float32) / SEEN_WEIGHT, 0, 1)
+    own = np.asarray(seen, np.float32)
     partner, near = mirror_texels(texels, model)
     other = albedo[partner]
     trust = own[partner] * near
