@@ -16,6 +16,8 @@ from talkjax.media.container import Path, readable_name
 def check_output_folder(path: Path, *, marker: str, overwrite: bool = False) -> pathlib.Path:
     """The absolute path of a folder that can be written, having tried the folder above it.
 
+    What a killed process left beside it is removed, or put back where that process had moved it away.
+
     Args:
       marker: a file that every such folder holds; only a folder with it is ever replaced.
 
@@ -23,6 +25,7 @@ def check_output_folder(path: Path, *, marker: str, overwrite: bool = False) -> 
       InputError: codes exists, unwritable.
     """
     name, full = readable_name(path), pathlib.Path(os.path.abspath(os.fsdecode(path)))
+    _clean(full)
     if full.exists() and not full.is_dir():
         raise InputError(f"{name} is a file", expected="a folder to write", code="exists")
     if full.is_dir() and any(full.iterdir()):
@@ -51,15 +54,12 @@ def check_output_folder(path: Path, *, marker: str, overwrite: bool = False) -> 
 def replacing_folder(full: pathlib.Path) -> Iterator[pathlib.Path]:
     """A temporary folder to fill; it becomes `full` when the block ends well, or nothing is left of it.
 
-    What a killed process left beside `full` is removed, or put back where it was moved away by it.
-
     Args:
       full: of `check_output_folder`; an existing folder there is replaced.
 
     Raises:
       InputError: write_failed.
     """
-    _clean(full)
     temporary, old = _beside(full, "tmp"), _beside(full, "old")
     try:
         temporary.mkdir()

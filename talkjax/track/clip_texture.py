@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from talkjax.errors import InputError
 from talkjax.face.model import face_verts
 from talkjax.face.pose import apply_pose
 from talkjax.face.render import FaceRenderer
@@ -121,20 +120,11 @@ def texture_of_clip(
 
     Args:
       frames: uint8 RGB, the fit's frames in order.
-      source: "clip", unwrapped from the frames; "model", the fit of the model's own texture space.
+      source: "clip", unwrapped from the frames; "model", the fit of the model's own texture space, which it
+        must have.
       modes: components of the frame-to-frame change to keep ("clip" only).
       ticked: called after each frame.
-
-    Raises:
-      InputError: "model" of a model without texture.
     """
-    if source == "model" and fit.model.tex_basis is None:
-        raise InputError(
-            f"the model {fit.model.name} has no texture of its own",
-            expected="a model with tex_mean and tex_basis, such as BFM",
-            fix="use --texture=clip",
-            code="no_model_texture",
-        )
     renderer = FaceRenderer.from_model(fit.model)
     crops = crop_track(fit.track.pose, camera)
     texels = vertex_texels(fit.model) if source == "model" else texels_of(fit.model, TEXTURE_SIZE)

@@ -68,6 +68,7 @@ def run(clip: Path, out: Path, config: TrackConfig, progress: Progress) -> Track
     """
     started = time.monotonic()
     choice, info = choose_model(config.model), probe(clip)
+    _check_texture(choice, config)
     camera = clip_camera(info.width, info.height)
     limit = config.max_seconds
     count = min(count_frames(info.duration), math.inf if limit is None else count_frames(limit))
@@ -107,6 +108,16 @@ def run(clip: Path, out: Path, config: TrackConfig, progress: Progress) -> Track
         figures=figures,
         seconds={**seconds, "all": time.monotonic() - started},
     )
+
+
+def _check_texture(choice: ModelChoice, config: TrackConfig) -> None:
+    if config.texture == "model" and (choice.model is None or choice.model.tex_basis is None):
+        raise InputError(
+            f"--texture=model: the model {choice.record['name']} has no texture of its own",
+            expected="a model with a texture space, such as the Basel Face Models",
+            fix="use --texture=clip",
+            code="no_model_texture",
+        )
 
 
 def _frames(clip: Path, config: TrackConfig, count: int) -> Iterator[np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -36,8 +37,8 @@ def displacements(model: FaceModel) -> Float[np.ndarray, "e v 3"]:
     n_exp = len(linear) + 3 * len(model.skeleton.moving)
     exp = jnp.asarray(_ANGLE * np.eye(n_exp, dtype=np.float32)[len(linear) :])
     nobody = jnp.zeros(model.id_basis.shape[0])
-    moved = face_verts(model, nobody, exp) - face_verts(model, nobody, jnp.zeros(n_exp))
-    return np.concatenate([linear, np.asarray(moved) / _ANGLE])
+    moved = jax.jit(face_verts)(model, nobody, jnp.concatenate([jnp.zeros((1, n_exp)), exp]))
+    return np.concatenate([linear, np.asarray(moved[1:] - moved[:1]) / _ANGLE])
 
 
 def face_glb(

@@ -39,7 +39,7 @@ def choose_model(name: str) -> ModelChoice:
     if name.endswith(".npz"):
         path = Path(check_file(name))
     else:
-        places = [folder / f"{name}.npz" for folder in asset_dirs()]
+        places = [folder / "face_models" / f"{name}.npz" for folder in asset_dirs()]
         path = next((place for place in places if place.is_file()), places[0])
         if Path(name).name != name or not path.is_file():
             raise InputError(

@@ -130,8 +130,6 @@ def read_scene(data: bytes) -> Scene:
         times=times,
         rotation=tracks["rotation"],
         translation=tracks["translation"],
-        weights=tracks["weights"].reshape(len(times), -1)
-        if "weights" in tracks
-        else np.zeros((len(times), 0)),
+        weights=tracks["weights"].reshape(shape) if "weights" in tracks else np.zeros(shape),
         png=glb.image(0) if has_picture else None,
     )
