@@ -1,6 +1,6 @@
 """Texture and light of a tracked clip, in one pass over its frames and bounded memory.
 
-Every frame is unwrapped small, for its light; a choice of frames also large, for the albedo.
+A few texels of every frame tell its light; all texels of a choice of frames make the albedo.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from talkjax.face.model import face_verts
 from talkjax.face.pose import apply_pose
 from talkjax.face.render import FaceRenderer
 from talkjax.track.clip_fit import ClipFit
-from talkjax.track.crop import CropTrack, crop_track, cut, native_size, stack_cameras
+from talkjax.track.crop import crop_track, cut, native_size, stack_cameras
 from talkjax.track.texture import (
     Texels,
     TextureBank,
@@ -37,11 +37,12 @@ from talkjax.track.texture_fill import (
 )
 from talkjax.types import SKIN, Camera, FaceModel, Pose
 
-TEXTURE_SIZE = 512
+TEXTURE_SIZE = 384
 MAX_FRAMES = 120
 """Frames that make the albedo; more of a clip of one person add little but memory."""
 
-LIGHT_TEXELS, LIGHT_CROP = 3000, 160
+LIGHT_TEXELS = 3000
+"""Texels of the skin that tell a frame's light."""
 _ROUNDS = 3  # of (light, texture coefficients)
 
 
@@ -77,17 +78,15 @@ def _posed_verts(model: FaceModel, exp_coeffs: Float[Array, "e"], pose: Pose) ->
 class _Sheet:
     """Unwrapped colors of some frames, in the compact types of `build_texture_bank`."""
 
-    def __init__(self, renderer: FaceRenderer, texels: Texels, crops: CropTrack, camera: Camera, size: int):
-        self.unwrap, self.crops, self.size = Unwrapper(renderer, texels), crops, size
-        self.cameras = stack_cameras(camera, crops, size)
+    def __init__(self, renderer: FaceRenderer, texels: Texels):
+        self.unwrap = Unwrapper(renderer, texels)
         self.colors: list[np.ndarray] = []
         self.weights: list[np.ndarray] = []
         self.normals: list[np.ndarray] = []
 
-    def add(self, k: int, frame: np.ndarray, verts_cam: jax.Array, trusted: bool) -> None:
-        crop = cut(frame, self.crops.center[k], float(self.crops.side[k]), self.size)
-        camera = jax.tree.map(lambda x: x[k], self.cameras)
-        color, weight, normal = self.unwrap(crop, verts_cam, camera)
+    def add(self, seen: tuple[np.ndarray, Array, Camera, Array], trusted: bool) -> None:
+        """Takes the colors of a frame, given as `Unwrapper.__call__` wants it."""
+        color, weight, normal = self.unwrap(*seen)
         self.colors.append(np.clip(color * 255 + 0.5, 0, 255).astype(np.uint8))
         self.weights.append(np.clip(weight * trusted * 255 + 0.5, 0, 255).astype(np.uint8))
         self.normals.append(normal.astype(np.float16))
@@ -130,16 +129,19 @@ def texture_of_clip(
     texels = vertex_texels(fit.model) if source == "model" else texels_of(fit.model, TEXTURE_SIZE)
     skin = np.flatnonzero(texels.region == SKIN)
     few = skin[np.linspace(0, len(skin) - 1, min(len(skin), LIGHT_TEXELS)).round().astype(int)]
-    small = _Sheet(renderer, texels.some(few), crops, camera, LIGHT_CROP)
-    large = _Sheet(renderer, texels, crops, camera, native_size(crops))
+    small, large = _Sheet(renderer, texels.some(few)), _Sheet(renderer, texels)
+    size = native_size(crops)
+    cameras = stack_cameras(camera, crops, size)
     valid = np.asarray(fit.track.valid)
     chosen = _chosen(valid)
     wanted = set(chosen.tolist())
     for k, frame in enumerate(frames):
-        verts_cam = frame_verts(fit, k)
-        small.add(k, frame, verts_cam, bool(valid[k]))
+        crop = cut(frame, crops.center[k], float(crops.side[k]), size)
+        seen_by, verts_cam = jax.tree.map(lambda x, k=k: x[k], cameras), frame_verts(fit, k)
+        seen = crop, verts_cam, seen_by, small.unwrap.depth(verts_cam, seen_by, size)
+        small.add(seen, bool(valid[k]))
         if k in wanted:
-            large.add(k, frame, verts_cam, True)
+            large.add(seen, True)
         ticked()
     if source == "model":
         return _from_model(fit.model, small, large, few)
