@@ -66,8 +66,8 @@ class ClipTexture(NamedTuple):
 
 def frame_verts(fit: ClipFit, k: int) -> Float[Array, "v 3"]:
     """Camera-space vertices of frame k, dm."""
-    pose = Pose(fit.track.pose.euler[k], fit.track.pose.translation[k])
-    return _posed_verts(fit.model, fit.track.exp_coeffs[k], pose)
+    track = jax.tree.map(lambda rows: np.asarray(rows)[k], fit.track)  # numpy's indexing costs no program
+    return _posed_verts(fit.model, track.exp_coeffs, track.pose)
 
 
 @jax.jit
@@ -131,7 +131,7 @@ def texture_of_clip(
     few = skin[np.linspace(0, len(skin) - 1, min(len(skin), LIGHT_TEXELS)).round().astype(int)]
     small, large = _Sheet(renderer, texels.some(few)), _Sheet(renderer, texels)
     size = native_size(crops)
-    cameras = stack_cameras(camera, crops, size)
+    cameras = jax.tree.map(np.asarray, stack_cameras(camera, crops, size))
     valid = np.asarray(fit.track.valid)
     chosen = _chosen(valid)
     wanted = set(chosen.tolist())

@@ -32,6 +32,8 @@ DEPTH_SLACK = 0.035  # dm behind the nearest surface that still counts as seen
 MIN_COSINE = 0.15
 MIN_STRIP = 0.08  # weight (before squaring) of a closed mouth or eye: little, but told from unseen
 FILL_TEXELS = 8.0  # how far colours are carried over the texture's border
+_bands = jax.jit(sh_basis)  # one dispatch for its twenty operations
+
 ALBEDO_SCALE = 180.0  # uint8 per unit of albedo; leaves room above 1 for highlights
 
 
@@ -209,7 +211,7 @@ def fit_light(
     Returns:
       `[3 9]` as stored in `FaceCoeffs.sh_coeffs` (the constant 0.8 of band 0 not included).
     """
-    basis = np.asarray(sh_basis(jnp.asarray(normals)))
+    basis = np.asarray(_bands(jnp.asarray(normals)))
     flat = np.zeros(9)
     flat[0] = 1.0 / basis[0, 0]
     out = np.zeros((3, 9), np.float64)
@@ -229,7 +231,7 @@ def light_on(normals: np.ndarray, sh_coeffs: np.ndarray) -> np.ndarray:
     """Light `[n 3]` on unit normals `[n 3]`, at least 0.05 so that it can be divided by."""
     gamma = np.array(sh_coeffs, np.float32)
     gamma[:, 0] += AMBIENT
-    return np.maximum(np.asarray(sh_basis(jnp.asarray(normals))) @ gamma.T, 0.05)
+    return np.maximum(np.asarray(_bands(jnp.asarray(normals))) @ gamma.T, 0.05)
 
 
 class TextureBank(NamedTuple):
