@@ -178,15 +178,10 @@ def _unwrap_frames(
     return _Frames(np.stack(crops), cameras, colour, weight * seen[:, None], normals)
 
 
-def skin_points(
-    model: FaceModel, track: FaceTrack, frame: Callable[[int], np.ndarray], camera: Camera
-) -> SkinPoints:
-    """Points of the skin and the albedo that a tracked clip gives them."""
-    verts, bary = _chosen_points(model)
-    seen = _unwrap_frames(FaceRenderer.from_model(model), (verts, bary), track, frame, camera)
+def _albedo(seen: _Frames) -> np.ndarray:
     colour, weight = _bytes(seen.colour), _bytes(seen.weight)
-    bank = build_texture_bank(colour, weight, seen.normals.astype(np.float16), np.zeros(len(verts), int))
-    return SkinPoints(verts, bary, bank.mean)
+    skin = np.zeros(colour.shape[1], int)
+    return build_texture_bank(colour, weight, seen.normals.astype(np.float16), skin).mean
 
 
 def _bytes(values: np.ndarray) -> np.ndarray:
@@ -208,26 +203,31 @@ def _chosen_points(model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
 
 
 def picture_term(
-    model: FaceModel, skin: SkinPoints, track: FaceTrack, frame: Callable[[int], np.ndarray], camera: Camera
-) -> PictureTerm:
-    """The term of frames about a track: light, visibility and normals are those of the track."""
-    seen = _unwrap_frames(FaceRenderer.from_model(model), (skin.verts, skin.bary), track, frame, camera)
+    model: FaceModel,
+    track: FaceTrack,
+    frame: Callable[[int], np.ndarray],
+    camera: Camera,
+    skin: SkinPoints | None = None,
+) -> tuple[PictureTerm, SkinPoints]:
+    """The term of frames about a track: light, visibility and normals are those of the track.
+
+    Without `skin`, points are chosen and get the albedo that these frames give them.
+    """
+    verts, bary = _chosen_points(model) if skin is None else (skin.verts, skin.bary)
+    seen = _unwrap_frames(FaceRenderer.from_model(model), (verts, bary), track, frame, camera)
+    if skin is None:
+        skin = SkinPoints(verts, bary, _albedo(seen))
     target = np.empty_like(seen.colour)
     for k, normals in enumerate(seen.normals):
         light = fit_light(seen.colour[k], seen.weight[k], normals, skin.albedo)
         target[k] = skin.albedo * light_on(normals, light)
-    corners = jnp.asarray(skin.bary)[..., None]
+    corners = jnp.asarray(bary)[..., None]
 
     def at(values: Array) -> Array:
-        return jnp.sum(corners * values[..., skin.verts, :], axis=-2)
+        return jnp.sum(corners * values[..., verts, :], axis=-2)
 
-    return PictureTerm(
-        SkinModel(mean=at(model.mean), exp_basis=at(model.exp_basis)),
-        seen.crops,
-        seen.cameras,
-        target,
-        seen.weight,
-    )
+    at_points = SkinModel(mean=at(model.mean), exp_basis=at(model.exp_basis))
+    return PictureTerm(at_points, seen.crops, seen.cameras, target, seen.weight), skin
 
 
 def refine_track(
@@ -249,7 +249,5 @@ def refine_track(
     Returns:
       The track; frames that were not seen are bridged anew. And the skin's albedo before refinement.
     """
-    if skin is None:
-        skin = skin_points(model, track, frame, camera)
-    term = picture_term(model, skin, track, frame, camera)
+    term, skin = picture_term(model, track, frame, camera, skin)
     return smooth_track(model, track, landmarks, camera, term), skin

@@ -74,7 +74,7 @@ def track(clip):
 
 def test_the_picture_repairs_what_landmarks_got_wrong(clip, track):
     true = FaceTrack(clip.pose, jnp.asarray(clip.exp), jnp.ones(N, bool))
-    skin = photometric.skin_points(clip.model, true, lambda k: clip.frames[k], clip.camera)
+    _, skin = photometric.picture_term(clip.model, true, lambda k: clip.frames[k], clip.camera)
     refined, _ = photometric.refine_track(
         clip.model, track, clip.landmarks, lambda k: clip.frames[k], clip.camera, skin
     )
@@ -85,8 +85,7 @@ def test_the_picture_repairs_what_landmarks_got_wrong(clip, track):
 
 
 def test_derivatives_are_those_of_the_cost(clip, track):
-    skin = photometric.skin_points(clip.model, track, lambda k: clip.frames[k], clip.camera)
-    term = photometric.picture_term(clip.model, skin, track, lambda k: clip.frames[k], clip.camera)
+    term, _ = photometric.picture_term(clip.model, track, lambda k: clip.frames[k], clip.camera)
     one = term.rows(2, 3)
     theta = np.concatenate([np.asarray(p)[2:3] for p in (track.pose.euler, track.pose.translation)], 1)
     theta = np.concatenate([theta, np.asarray(track.exp_coeffs)[2:3]], 1).astype(np.float64)
@@ -103,10 +102,9 @@ def test_derivatives_are_those_of_the_cost(clip, track):
 
 def test_unseen_frames_do_not_pull(clip, track):
     blind = track.replace(valid=track.valid.at[4].set(False))
-    skin = photometric.skin_points(clip.model, track, lambda k: clip.frames[k], clip.camera)
     garbage = clip.frames.copy()
     garbage[4] = 0
-    term = photometric.picture_term(clip.model, skin, blind, lambda k: garbage[k], clip.camera)
+    term, _ = photometric.picture_term(clip.model, blind, lambda k: garbage[k], clip.camera)
     assert term.weight[4].max() == 0 and term.weight[3].max() > 0
     theta = np.zeros((N, 6 + len(clip.model.exp_names)))
     theta[:, 5] = 5.6
