@@ -17,9 +17,9 @@ from talkjax.track.temporal import FaceTrack, fit_track
 from talkjax.types import Camera, FaceModel
 
 STATISTICAL_ID_PRIOR = 10.0
-"""Of a model of many people, whose landmarks were found on its mesh: in % of the eye distance squared they are
-wrong by more, and alike in all frames, than those of the lifted face. Below 3 the axes of ICT-FaceKit leave
-five standard deviations for nothing (held-out error 1.60 % with 10 as with 0.5)."""
+"""Of a model of many people, whose landmarks were found on its mesh: in % of the eye distance squared they
+are wrong by more, and alike in all frames, than those of the lifted face. With 0.5 the axes of ICT-FaceKit
+reach almost six standard deviations for nothing (held-out error 1.60 % with 10 as with 0.5)."""
 
 
 class ClipFit(NamedTuple):
