@@ -1,23 +1,17 @@
-"""Which face model a run uses, from the words of a flag."""
+"""Which face model a run uses, from the words of a flag, and what is written down about it."""
 
 from __future__ import annotations
 
-import json
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from talkjax.assets.mediapipe import asset_dirs
-from talkjax.assets.model_file import load_model
-from talkjax.errors import InputError
-from talkjax.media.container import check_file
-from talkjax.track.durable import file_sha256
+from talkjax.assets.catalogue import LIFTED as LIFTED_SOURCE
+from talkjax.assets.face_models import find_model
+from talkjax.assets.model_manifest import read_manifest
+from talkjax.assets.stored_models import stored_files
 from talkjax.types import FaceModel
 
-LIFTED = "lifted"
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+LIFTED = LIFTED_SOURCE.kind
 
 
 class ModelChoice(NamedTuple):
@@ -28,44 +22,17 @@ class ModelChoice(NamedTuple):
 
 
 def choose_model(name: str) -> ModelChoice:
-    """The model called `lifted`, one in the assets folder (`NAME.npz`), or a file that ends in .npz.
+    """The model called `lifted`, a converted one by its name, or a file that ends in .npz.
 
     Raises:
-      InputError: no such model (code no_model), or a file that is no face model.
+      InputError: see `face_models.find_model`.
     """
-    if name == LIFTED:
-        record = {"name": LIFTED, "license": "none: made from the clip alone, nothing was downloaded for it"}
-        return ModelChoice(None, record)
-    if name.endswith(".npz"):
-        path = Path(check_file(name))
-    else:
-        places = [folder / "face_models" / f"{name}.npz" for folder in asset_dirs()]
-        path = next((place for place in places if place.is_file()), places[0])
-        if Path(name).name != name or not path.is_file():
-            raise InputError(
-                f"--model={name} is unknown",
-                expected=f"{LIFTED}, FILE.npz, or the name of a model in {path.parent}",
-                fix="talkjax assets list shows which models can be had",
-                code="no_model",
-            )
-    try:
-        model = load_model(path)
-        manifest = _manifest(path)
-    except _DAMAGE as error:
-        raise InputError(
-            f"{path} is no face model ({str(error).splitlines()[0][:120] if str(error) else 'damaged'})",
-            expected="an npz that talkjax wrote",
-            code="face_model_damaged",
-        ) from error
-    licence = manifest.get("license") or "not stated in the file"
-    record = {"name": model.name, "license": licence, "terms": manifest.get("terms", "")}
-    return ModelChoice(model, {**record, "sha256": file_sha256(path)})
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    """What the file says of itself; empty where it says nothing."""
-    with np.load(path, allow_pickle=False) as data:
-        if "manifest" not in data.files:
-            return {}
-        found = json.loads(data["manifest"].tobytes())
-    return found if isinstance(found, dict) else {}
+    model = find_model(name)
+    if model is None:
+        return ModelChoice(
+            None, {"name": LIFTED, "license": LIFTED_SOURCE.license, "terms": "made of the clip"}
+        )
+    path = stored_files().get(name) or Path(name).expanduser()
+    manifest = read_manifest(path)
+    parts = ("title", "license", "terms", "sha256")
+    return ModelChoice(model, {"name": model.name, **{part: manifest.get(part, "") for part in parts}})

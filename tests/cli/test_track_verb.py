@@ -56,8 +56,8 @@ def test_settings_that_do_not_exist(capsys, clip, tmp_path):
 
 def test_models_that_are_none(capsys, clip, tmp_path):
     out = f"--out={tmp_path / 'o'}"
-    _refused(capsys, ["track", str(clip), out, "--model=nobody"], "--model=nobody is unknown", "assets list")
-    _refused(capsys, ["track", str(clip), out, "--model=../nobody"], "is unknown")
+    _refused(capsys, ["track", str(clip), out, "--model=nobody"], "nobody", "assets")
+    _refused(capsys, ["track", str(clip), out, "--model=../nobody"], "nobody")
     _refused(capsys, ["track", str(clip), out, "--model=gone.npz"], "gone.npz")
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 cut off")
     _refused(capsys, ["track", str(clip), out, "--model=bad.npz"], "bad.npz")
