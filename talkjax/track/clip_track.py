@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,9 @@ def run(clip: Path, out: Path, config: TrackConfig, progress: Progress) -> Track
             )
         _check_faces(clip, found)
         with timed("fit"), progress("3D tracking", 1) as ticker:
-            fit = fit_clip(found.landmarks, found.valid, camera, choice.model)
+            frames = _frames(clip, config, int(count)) if config.photometric else None
+            frame = None if frames is None else _in_order(frames)
+            fit = fit_clip(found.landmarks, found.valid, camera, choice.model, frame)
             ticker.update(1)
         with timed("texture"):
             texture = _texture(clip, fit, camera, config, progress)
@@ -123,6 +125,11 @@ def _check_texture(choice: ModelChoice, config: TrackConfig) -> None:
 def _frames(clip: Path, config: TrackConfig, count: int) -> Iterator[np.ndarray]:
     whole = config.max_seconds is None
     return islice(read_frames(clip, max_seconds=_LONGEST if whole else math.inf), count)
+
+
+def _in_order(frames: Iterator[np.ndarray]) -> Callable[[int], np.ndarray]:
+    """Frames for one who asks for each once, from the first to the last."""
+    return lambda k: next(frames)
 
 
 def _check_faces(clip: Path, found: LandmarkTrack) -> None:
