@@ -19,7 +19,7 @@ from talkjax.types import Pose
 from tests.oracles.drawn_face import drawn_neutral
 from tests.oracles.jointed_face import jointed
 
-N = 40
+N = 20
 
 
 @pytest.fixture(scope="module")
