@@ -75,6 +75,7 @@ def test_a_batch_is_its_frames_and_the_layers_renderers(renderer):
         np.testing.assert_allclose(faces.uv[k, y, x], renderer.model.uvs[tip], atol=0.03)
 
 
+@pytest.mark.long
 def test_a_face_from_one_image(renderer):
     """43 expressions and the pose, from the neutral looking straight ahead; 64 pixels."""
     n = len(renderer.model.exp_names)

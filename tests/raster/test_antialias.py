@@ -465,6 +465,7 @@ def test_more_crossings_than_the_list_holds_take_the_long_way():
     np.testing.assert_allclose((np.asarray(gradient) * step).sum(), expected, rtol=0.02)
 
 
+@pytest.mark.sharded
 def test_batch_loop_vmap_and_shards_agree():
     verts, faces = head_mesh(20, 24)
     clip, topology = topology_of(view(verts), faces)

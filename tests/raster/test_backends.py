@@ -91,6 +91,7 @@ print("same on", jax.device_count(), "devices")
 """
 
 
+@pytest.mark.sharded
 def test_same_ids_when_sharded():
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
     done = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy.spatial.transform import Rotation
 
 from talkjax.numerics import matmul
@@ -65,6 +66,7 @@ def scene_of(verts, faces, colors):
     return verts, jnp.asarray(np.r_[colors, np.zeros((1, 3))], jnp.float32), clip_topology
 
 
+@pytest.mark.long
 def test_a_cubes_pose_from_sixteen_pixels():
     corners = 0.6 * np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     sides = np.array([(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)])
@@ -89,6 +91,7 @@ def test_a_heads_pose_from_its_silhouette():
         assert degrees < 0.5 and shift < 0.01
 
 
+@pytest.mark.long
 def test_a_texture_from_three_views():
     size, texels = 48, 16
     verts, faces = head_mesh(20, 24)

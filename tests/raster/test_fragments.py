@@ -73,6 +73,7 @@ def test_gradients_match_finite_differences(head):
     np.testing.assert_allclose(forward, (gradient * direction).sum(), rtol=1e-3)
 
 
+@pytest.mark.long
 def test_gradients_under_jit_and_vmap(head):
     clip, _, topology, _ = head
     clips = jnp.stack([jnp.asarray(clip), jnp.asarray(clip) * jnp.array([1.0, 0.9, 1.0, 1.1])])

@@ -111,6 +111,7 @@ def test_steps_are_finite_repeatable_and_learn(step, state):
     assert max(moved) > 1e-3 and 0 < max(lag) < max(moved)  # the average trails the parameters
 
 
+@pytest.mark.long
 def test_compiled_gradients_are_the_plain_pictures_slope(task):
     """XLA on CPU has compiled convolutions wrongly before; the forward pass op by op is the reference."""
     inputs = _batch(seed=1).inputs
@@ -146,6 +147,7 @@ def test_the_plain_step_leaves_the_discriminator_alone(step, state):
     jax.tree.map(np.testing.assert_array_equal, state.discriminator, after.discriminator)
 
 
+@pytest.mark.long
 def test_the_adversarial_step_trains_the_discriminator():
     size = refiner_lite.PATCH
     task = LiteRefinerTask(dataclasses.replace(SETTINGS, size=size, width=4, gan_weight=10.0))

@@ -183,6 +183,7 @@ def test_the_order_of_updates(task, state, trunk, after) -> None:
     assert abs(before_its_step - loss) > 2e-5 * loss  # the check above can tell the two apart
 
 
+@pytest.mark.long
 def test_jit_equals_eager(task, state, trunk) -> None:
     b = batch()
     with jax.disable_jit():

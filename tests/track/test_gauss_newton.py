@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,22 +54,23 @@ def test_residual_is_percent_of_the_eye_distance(clip):
     assert weights[mesh468.LIPS].min() == 1.0 > weights[152]
 
 
-def test_expression_prior_derivatives():
+def test_expression_prior_derivatives(clip):
     rng = np.random.default_rng(1)
     exp = rng.uniform(-2, 2, (6, 4))
-    signed = np.array([True, False, True, False])
-    _, gradient, diagonal = gn.expression_prior(exp, signed, 0.7)
+    problem = gn.make_problem(clip.model, clip.camera, free_identity=False)
+    problem = dataclasses.replace(problem, exp_signed=jnp.array([True, False, True, False]))
+    _, gradient, diagonal = gn.expression_prior(problem, exp, 0.7)
     step = 1e-6
     for column in range(4):
         shift = np.zeros(4)
         shift[column] = step
-        up, up_gradient, _ = gn.expression_prior(exp + shift, signed, 0.7)
-        down, down_gradient, _ = gn.expression_prior(exp - shift, signed, 0.7)
+        up, up_gradient, _ = gn.expression_prior(problem, exp + shift, 0.7)
+        down, down_gradient, _ = gn.expression_prior(problem, exp - shift, 0.7)
         np.testing.assert_allclose((up - down) / (2 * step) / 2, gradient[:, column], atol=1e-4)
         slope = (up_gradient - down_gradient)[:, column] / (2 * step)
         np.testing.assert_allclose(slope, diagonal[:, column], rtol=1e-5)
-    assert gn.expression_prior(np.full((1, 4), 0.5), signed, 1.0)[0] == pytest.approx(1.0)
-    negative = gn.expression_prior(np.full((1, 4), -0.1), signed, 1.0)[0]
+    assert gn.expression_prior(problem, np.full((1, 4), 0.5), 1.0)[0] == pytest.approx(1.0)
+    negative = gn.expression_prior(problem, np.full((1, 4), -0.1), 1.0)[0]
     assert negative == pytest.approx(4 * 0.01 + 2 * 9.0)  # only unsigned axes are held above zero
 
 
