@@ -166,7 +166,7 @@ def sample_light(key: Array, count: int) -> Float[Array, "n 3 9"]:
         [jnp.sin(azimuth) * jnp.cos(height), jnp.sin(height), jnp.cos(azimuth) * jnp.cos(height)], -1
     )
     power = jax.random.exponential(keys[1], (count, 3)) * jnp.array([1.0, 0.5, 0.3])
-    color = 1 + 0.12 * jax.random.normal(keys[2], (count, 4, 3))
+    color = 1 + 0.08 * jax.random.normal(keys[2], (count, 4, 3))
     ambient = 0.3 + jax.random.uniform(keys[3], (count,))
     # harmonics with the normalization that makes band 0 of a lamp equal to its power
     bands = sh_basis(normalize(direction)) * (_MATTE / sh_basis(jnp.array([0.0, 0.0, 1.0]))[0] ** 2)
@@ -174,7 +174,7 @@ def sample_light(key: Array, count: int) -> Float[Array, "n 3 9"]:
     total = lamps.at[..., 0].add(ambient[:, None] * color[:, 3])
     front = total @ sh_basis(normalize(jnp.array([0.0, 0.2, 1.0])))
     level = jnp.exp(0.22 * jax.random.normal(keys[4], (count, 1, 1)))
-    total = 0.95 * level * total / jnp.mean(front, -1)[:, None, None]
+    total = 1.1 * level * total / jnp.mean(front, -1)[:, None, None]
     return total.at[..., 0].add(-AMBIENT)
 
 

@@ -11,8 +11,9 @@ import dataclasses
 import numpy as np
 from scipy.spatial import cKDTree
 
+from talkjax.data import synthetic_mesh as mesh
 from talkjax.data.synthetic_body import collar_height, head_share
-from talkjax.data.synthetic_mesh import DM_PER_CM
+from talkjax.data.synthetic_mesh import DM_PER_CM, load_person
 from talkjax.data.synthetic_noise import bump, smoothstep
 from talkjax.data.synthetic_paint import (
     HAIRLINE_DEGREES,
@@ -27,23 +28,14 @@ from talkjax.data.synthetic_paint import (
 from talkjax.errors import InputError
 from talkjax.types import FaceModel
 
-N_ICT_VERTS = 26719
-PARTS = {
-    "face": (0, 9409),
-    "head": (9409, 11248),
-    "mouth": (11248, 13294),
-    "sockets": (13294, 14062),
-    "gums": (14062, 17039),
-    "teeth": (17039, 21451),
-    "eye_left": (21451, 22221),
-    "eye_right": (23021, 23791),
-}
-"""Vertex ranges of ICT-FaceKit's light model that are drawn (its own table of vertex ranges)."""
+FACE, HEAD, MOUTH, SOCKETS, GUMS, TEETH, EYE_LEFT, EYE_RIGHT = range(8)
+_PART_SIZES = (9409, 2043, 2120, 852, 2977, 4412, 770, 770)
+"""Vertices of each part, in this order, of the full model that `assets` reads from ICT-FaceKit's files."""
 
-LASHES = (25351, 26719)
 EYE_CENTER_CM = (3.116, 3.602, 7.982)
 _EYES_CM = (0.0, 3.61722, 8.43061)
 """Mean of the eyeballs' vertices, which no shape moves but identities: tells a model's origin."""
+_SOCKET_BOX_CM = ((1.5, 2.0, 6.4), (4.6, 5.0, 9.4))
 _HIDDEN_EYE_CM = 7.6  # eyeballs behind this are never seen
 _THROAT_CM = 4.0  # nor the mouth behind this
 _AWAY = -0.55  # nor what faces backward by more than this (cosine): heads turn by 25 degrees
@@ -69,6 +61,7 @@ class HeadRegions:
       let_in: [v] light that reaches it, 0..1: less between open lips and under the lids, else 1.
       eye: [v] 0 none, 1 left, 2 right. eye_dir: [v 3] unit direction from the eyeball's center.
       noise: [k v] random fields, std about 1.
+      part: [v] FACE .. EYE_RIGHT.
       outward: [v 3] unit normals at rest.
     """
 
@@ -81,40 +74,63 @@ class HeadRegions:
     eye: np.ndarray
     eye_dir: np.ndarray
     noise: np.ndarray
+    part: np.ndarray
     outward: np.ndarray
 
 
-def rest_cm(model: FaceModel) -> np.ndarray:
-    """The model's mean in ICT-FaceKit's own frame, cm.
+def part_of_vertices(model: FaceModel) -> np.ndarray:
+    """[v] FACE .. EYE_RIGHT of ICT-FaceKit's full model, or of the person that ships with the package.
 
     Raises:
-      InputError: the model does not have ICT-FaceKit's vertices.
+      InputError: another model.
     """
-    mean = np.asarray(model.mean, np.float64)
-    if len(mean) != N_ICT_VERTS:
+    n = model.mean.shape[0]
+    if n == sum(_PART_SIZES):
+        return np.repeat(np.arange(len(_PART_SIZES)), _PART_SIZES)
+    person = load_person()
+    if n != len(person.verts):
         raise InputError(
-            f"model {model.name} has {len(mean)} vertices",
-            expected=f"the {N_ICT_VERTS} of ICT-FaceKit's light model",
+            f"model {model.name} has {n} vertices",
+            expected=f"the {sum(_PART_SIZES)} of ICT-FaceKit's full head",
             code="bad_model",
         )
-    cm = mean / DM_PER_CM
-    eyes = np.concatenate([cm[slice(*PARTS["eye_left"])], cm[slice(*PARTS["eye_right"])]])
-    return cm - eyes.mean(0) + _EYES_CM
+    part = np.full(n, HEAD)
+    cm = person.verts / DM_PER_CM
+    beside = np.abs(cm) * (1, 0, 0) + cm * (0, 1, 1)
+    for number, low, high in ((MOUTH, (0, -5.9, 0.7), (3.5, -0.5, 10.9)), (SOCKETS, *_SOCKET_BOX_CM)):
+        part[np.all((beside >= low) & (beside <= high), axis=-1)] = number
+    for number, material in (
+        *((GUMS, mesh.GUMS), (TEETH, mesh.TEETH), (FACE, mesh.FACE)),
+        *((EYE_LEFT, mesh.EYE_LEFT), (EYE_RIGHT, mesh.EYE_RIGHT)),
+    ):
+        part[person.vertices_of(material)] = number
+    return part
 
 
-def _kept(cm: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Triangles worth drawing: no fluids, lashes, inner irises, backs of eyeballs."""
-    part = np.full(N_ICT_VERTS, -1)
-    for k, (first, end) in enumerate(PARTS.values()):
-        part[first:end] = k
-    drawn = (part[faces] >= 0).all(1)
-    eyes = (part[faces] >= list(PARTS).index("eye_left")).all(1)
-    corners = cm[faces]
+def rest_cm(model: FaceModel, part: np.ndarray) -> np.ndarray:
+    """The model's mean [v 3] in ICT-FaceKit's own frame, cm."""
+    cm = np.asarray(model.mean, np.float64) / DM_PER_CM
+    return cm - cm[part >= EYE_LEFT].mean(0) + _EYES_CM
+
+
+def _kept(cm: np.ndarray, faces: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Triangles worth drawing: not the backs of head and eyeballs, nor the throat."""
+    corners, parts = cm[faces], part[faces]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     turned_away = normal[:, 2] < _AWAY * np.linalg.norm(normal, axis=-1)
-    behind = eyes & (corners[..., 2].max(1) < _HIDDEN_EYE_CM)
-    mouth = ((faces >= PARTS["mouth"][0]) & (faces < PARTS["teeth"][1])).all(1)
-    return faces[drawn & ~turned_away & ~behind & ~(mouth & (corners[..., 2].max(1) < _THROAT_CM))]
+    behind = (parts >= EYE_LEFT).all(1) & (corners[..., 2].max(1) < _HIDDEN_EYE_CM)
+    throat = np.isin(parts, (MOUTH, GUMS, TEETH)).all(1) & (corners[..., 2].max(1) < _THROAT_CM)
+    return faces[~turned_away & ~behind & ~throat]
+
+
+def _welded(cm: np.ndarray, faces: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Triangles that use the face's vertices where the rest of the skin repeats them."""
+    skin = np.flatnonzero((part == HEAD) | (part == MOUTH) | (part == SOCKETS))
+    face = np.flatnonzero(part == FACE)
+    distance, nearest = cKDTree(cm[face]).query(cm[skin], distance_upper_bound=1e-4)
+    same = np.arange(len(cm))
+    same[skin[np.isfinite(distance)]] = face[nearest[np.isfinite(distance)]]
+    return same[faces]
 
 
 def _normals(cm: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -125,39 +141,39 @@ def _normals(cm: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return sums / np.maximum(np.linalg.norm(sums, axis=-1, keepdims=True), 1e-12)
 
 
-def _masks(p: np.ndarray, inside: dict[str, np.ndarray], lashes: np.ndarray) -> dict[str, np.ndarray]:
+def _masks(p: np.ndarray, inside: list[np.ndarray], margins: np.ndarray) -> dict[str, np.ndarray]:
     mirrored = np.abs(p) * (1, 0, 0) + p * (0, 1, 1)
-    face = inside["face"]
+    face = inside[FACE]
     lips = sample_decal(front_decal([np.array(LIP_OUTLINE)], 0.07), p) * (p[:, 2] > 8.5) * face
     inner = smoothstep(p[:, 2], 11.15, 10.75) * smoothstep(np.abs(p[:, 0]), 2.6, 1.6) * (lips > 0.02)
-    to_lashes = np.minimum(cKDTree(lashes).query(p, distance_upper_bound=0.2)[0], 1.0)
+    to_margin = np.minimum(cKDTree(margins).query(p, distance_upper_bound=0.2)[0], 1.0)
     return {
         "lips": lips,
         "mouth_line": inner,
         "brows": sample_decal(front_decal([brow_band()], 0.13), p) * face,
         "blood": blood_area(p) * face,
-        "beard": beard_area(p) * (face | inside["head"]),
+        "beard": beard_area(p) * (face | inside[HEAD]),
         "under_eye": face * bump(mirrored, (2.9, 2.35, 9.2), (1.25, 0.45, 2.5)),
         "crease": face * bump(mirrored, (3.2, 4.55, 9.6), (1.7, 0.32, 2.0)),
-        "lid_rim": face * smoothstep(to_lashes, 0.16, 0.05),
+        "lid_rim": face * smoothstep(to_margin, 0.16, 0.05),
         "nostrils": face * bump(mirrored, (0.75, -1.15, 11.3), (0.5, 0.42, 0.9)),
-        "cloth": smoothstep(collar_height(p), 0.3, -0.3) * (face | inside["head"]),
-        "flesh": (inside["mouth"] | inside["gums"]).astype(float),
-        "teeth": inside["teeth"] * (1 - 0.5 * inside["gums"]),
-        "sclera": (inside["eye_left"] | inside["eye_right"]).astype(float),
-        "socket": inside["sockets"].astype(float),
+        "cloth": smoothstep(collar_height(p), 0.3, -0.3) * (face | inside[HEAD]),
+        "flesh": (inside[MOUTH] | inside[GUMS]).astype(float),
+        "teeth": inside[TEETH] * (1 - 0.5 * inside[GUMS]),
+        "sclera": (inside[EYE_LEFT] | inside[EYE_RIGHT]).astype(float),
+        "socket": inside[SOCKETS].astype(float),
     }
 
 
-def _light_let_in(p: np.ndarray, inside: dict[str, np.ndarray], eye_dir: np.ndarray) -> np.ndarray:
-    """Between open lips light fades toward throat, corners and palate (as in `synthetic_materials`); the upper
-    lid shades the eye."""
+def _light_let_in(p: np.ndarray, inside: list[np.ndarray], eye_dir: np.ndarray) -> np.ndarray:
+    """Between open lips light fades toward throat, corners and palate (as in `synthetic_materials`); upper
+    lids shade the eyes."""
     below = p[:, 1] < -3.3
     shade = np.where(below, 0.6, 0.4 + 0.6 * smoothstep(p[:, 1], -1.4, -2.6))
     light = shade * np.exp(-np.maximum(10.6 - p[:, 2], 0) / 1.9 - (p[:, 0] / 2.6) ** 2)
     lid = 0.55 + 0.35 * smoothstep(eye_dir[:, 1], 0.32, 0.1)
-    light = np.where(inside["eye_left"] | inside["eye_right"], lid, light)
-    return np.where(inside["face"] | inside["head"] | inside["sockets"], 1.0, light)
+    light = np.where(inside[EYE_LEFT] | inside[EYE_RIGHT], lid, light)
+    return np.where(inside[FACE] | inside[HEAD] | inside[SOCKETS], 1.0, light)
 
 
 def _noise_fields(p: np.ndarray) -> np.ndarray:
@@ -175,16 +191,19 @@ def head_regions(model: FaceModel) -> HeadRegions:
     Raises:
       InputError: the model does not have ICT-FaceKit's vertices.
     """
-    cm = rest_cm(model)
-    faces = _kept(cm, np.asarray(model.faces))
+    part = part_of_vertices(model)
+    cm = rest_cm(model, part)
+    faces = _welded(cm, _kept(cm, np.asarray(model.faces), part), part)
     verts, local = np.unique(faces, return_inverse=True)
     faces, p = local.reshape(-1, 3).astype(np.int32), cm[verts]
-    inside = {name: (verts >= first) & (verts < end) for name, (first, end) in PARTS.items()}
-    masks = _masks(p, inside, cm[slice(*LASHES)])
+    inside = [part[verts] == k for k in range(len(_PART_SIZES))]
+    person = load_person()
+    margins = person.verts[np.concatenate(list(person.lids.values()))] / DM_PER_CM
+    masks = _masks(p, inside, margins)
     azimuth = np.degrees(np.abs(np.arctan2(p[:, 0], p[:, 2] + 1.0)))
     line = p[:, 1] - np.interp(azimuth, HAIRLINE_DEGREES, HAIRLINE_HEIGHT)
     ear = (np.abs(p[:, 0]) > 7.3) & (p[:, 1] < 5.2) & (np.abs(p[:, 2] + 0.6) < 2.2)
-    eye = inside["eye_left"] + 2 * inside["eye_right"]
+    eye = inside[EYE_LEFT] + 2 * inside[EYE_RIGHT]
     center = np.array(EYE_CENTER_CM) * np.where(eye == 2, -1.0, 1.0)[:, None] ** np.array([1, 0, 0])
     toward = p - center
     eye_dir = toward / np.linalg.norm(toward, axis=-1, keepdims=True)
@@ -192,11 +211,18 @@ def head_regions(model: FaceModel) -> HeadRegions:
         verts=verts,
         faces=faces,
         masks=np.stack([masks[name] for name in MASKS]).astype(np.float32),
-        above_hairline=np.where(ear | ~(inside["face"] | inside["head"]), -20.0, line).astype(np.float32),
+        above_hairline=np.where(ear | ~(inside[FACE] | inside[HEAD]), -20.0, line).astype(np.float32),
         share=head_share(p * DM_PER_CM).astype(np.float32),
         let_in=_light_let_in(p, inside, eye_dir).astype(np.float32),
         eye=eye.astype(np.int32),
         eye_dir=eye_dir.astype(np.float32),
         noise=_noise_fields(p).astype(np.float32),
+        part=part[verts],
         outward=_normals(p, faces).astype(np.float32),
     )
+
+
+def skin_weight(regions: HeadRegions) -> np.ndarray:
+    """[v] 1 on the front of the face, 0 on hair, ears, neck, mouth and eyes."""
+    face = (regions.part == FACE) & (regions.outward[:, 2] > -0.2) & (regions.above_hairline < -0.5)
+    return (face & (regions.share > 0.95)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What a picture of a face has besides the face: background, things before it, a camera's faults. Pure JAX."""
+"""What a picture of a face has besides it: a background, things in front, a camera's faults. Pure JAX."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ from talkjax.data.face_samples import (
     sample_light,
     sample_paint,
 )
-from talkjax.data.head_regions import MASKS, HeadRegions, head_regions
+from talkjax.data.head_regions import MASKS, HeadRegions, head_regions, skin_weight
 from talkjax.face.crop_pose import CROP_FOCAL, network_camera, repose
 from talkjax.face.lighting import irradiance
 from talkjax.face.model import face_verts
@@ -264,12 +264,13 @@ def _side_hair(stage: FaceStage, scenes: FaceScenes, picture: Array) -> Array:
     )
 
 
-def sample_scenes(stage: FaceStage, key: Array, count: int, size: int) -> FaceScenes:
-    """Random people before random cameras; the head fills the crop as the tracker's square would, nearly."""
+def sample_scenes(stage: FaceStage, key: Array, count: int, size: int, margin: float = 1.0) -> FaceScenes:
+    """Random people before random cameras; the head fills the picture's middle part, `margin` times
+    smaller than the picture, as it fills the tracker's square, nearly."""
     keys = jax.random.split(key, 8)
     euler = sample_angles(keys[0], count)
     jitter = jax.random.normal(keys[1], (count, 3)) * jnp.array([0.09, 0.09, 0.07])
-    depth = CROP_FOCAL * SIDE_DM * jnp.exp(jitter[:, 2])  # in front of the network's camera
+    depth = margin * CROP_FOCAL * SIDE_DM * jnp.exp(jitter[:, 2])  # in front of the network's camera
     middle = jnp.stack([jitter[:, 0], jitter[:, 1], 10.0 - depth], -1)
     network = network_camera(jnp.full((count, 2), size / 2), jnp.full((count,), float(size)))
     center = jnp.asarray(stage.head_center)
@@ -318,19 +319,18 @@ def _texture_coeffs(stage: FaceStage, paint: Paint) -> Float[Array, "n x"]:
     return jnp.linalg.solve(gram, einsum("xvc,nvc->xn", basis * weight, painted - mean)).T
 
 
-def skin_weight(regions: HeadRegions) -> np.ndarray:
-    """[v] 1 on the front of the face, 0 on hair, ears, neck, mouth and eyes."""
-    face = (regions.verts < 9409) & (regions.outward[:, 2] > -0.2) & (regions.above_hairline < -0.5)
-    return (face & (regions.share > 0.95)).astype(np.float32)
-
-
-@partial(jax.jit, static_argnames=("stage", "count", "size", "faults"))
+@partial(jax.jit, static_argnames=("stage", "count", "size", "margin", "faults"))
 def draw_faces(
-    stage: FaceStage, key: Array, count: int, size: int, faults: bool = True
+    stage: FaceStage, key: Array, count: int, size: int, margin: float = 1.0, faults: bool = True
 ) -> tuple[Float[Array, "n s s 3"], FaceTruth]:
-    """`count` pictures in [0, 1] and their truth; without `faults` nothing hides the face or spoils it."""
+    """`count` pictures in [0, 1] and their truth.
+
+    Args:
+      margin: side of the picture over that of the tracker's square, which is in its middle.
+      faults: whether things hide the face and a camera spoils the picture.
+    """
     keys = jax.random.split(key, 4)
-    scenes = sample_scenes(stage, keys[0], count, size)
+    scenes = sample_scenes(stage, keys[0], count, size, margin)
     return compose(stage, scenes, keys[1:], size, faults), scene_truth(stage, scenes, size)
 
 
