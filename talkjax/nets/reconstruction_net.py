@@ -179,8 +179,13 @@ def fold(net: ReconstructionNet, variables: Any, *, winograd_kernels: bool = Tru
             params[name] = leaf
             continue
         norm, seen = leaf["norm"], stats[name]["norm"]
-        values = (leaf["kernel"], norm["scale"], norm["bias"], seen["mean"], seen["var"])
-        kernel, bias = fold_batch_norm(*(np.asarray(v, np.float32) for v in values), eps=NORM_EPS)
+        kernel, bias = fold_batch_norm(
+            np.asarray(leaf["kernel"]),
+            np.asarray(norm["scale"]),
+            np.asarray(norm["bias"]),
+            np.asarray(seen["mean"]),
+            np.asarray(seen["var"]),
+        )
         params[name] = {"kernel": kernel, "bias": bias}
     if winograd_kernels:
         shapes = jax.eval_shape(target.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))["params"]

@@ -1,8 +1,8 @@
 """3x3 convolution with 2.25 times fewer multiplications: Winograd's F(2x2, 3x3) (Lavin & Gray 2016, §4.1).
 
-For inference on CPUs: 16 matrix products over tiles of 4x4 pixels that overlap by two. Differs from the plain
-sum by about 1e-6 of the result's size in float32. The transformed kernel is 16/9 as large, so it is made once,
-ahead of time.
+For inference on CPUs: 16 matrix products over tiles of 4x4 pixels that overlap by two. Differs from the
+plain sum by about 1e-6 of the result's size in float32. The transformed kernel is 16/9 as large, so it is
+made once, ahead of time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def conv3x3(x: Float[Array, "b h w ci"], transformed: Float[Array, "16 ci co"]) 
     def taps(i: int, j: int) -> Array:
         """Pixel (i, j) of every tile."""
         last_row, last_column = i + _TILE * (rows - 1) + 1, j + _TILE * (columns - 1) + 1
-        return x[:, i : last_row : _TILE, j : last_column : _TILE]
+        return x[:, i:last_row:_TILE, j:last_column:_TILE]
 
     # B^T d B: along rows for each column, then along columns
     by_row = [_combine(_INPUT, [taps(i, j) for i in range(_TAPS)]) for j in range(_TAPS)]
