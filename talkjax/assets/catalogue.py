@@ -1,7 +1,9 @@
 """Ledger of every external file that talkjax reads but does not carry: what it is, whose, and why.
 
-None of these files is in the repository. Each is checked against its sha256 before it is used, so a file from
-anywhere (the package index, a colleague, a USB stick) is as good as the original.
+None of these files is in the repository. The landmark network's are checked against their sha256 before
+they are used, so a file from anywhere (the package index, a colleague, a USB stick) is as good as the
+original. Face models (`FACE_MODELS`) are never downloaded: their makers give them to people who accept
+their terms, and `talkjax assets convert` turns what was given into the project's own form.
 """
 
 from __future__ import annotations
@@ -66,6 +68,111 @@ MEDIAPIPE_LICENSE = ExternalFile(
 
 LANDMARK_FILES = {"detector": FACE_DETECTOR, "mesh": FACE_MESH, "license": MEDIAPIPE_LICENSE}
 CATALOGUE = tuple(LANDMARK_FILES.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class FaceModelSource:
+    """One kind of face model that can be converted.
+
+    Attributes:
+      kind: as in `talkjax assets convert --kind`.
+      title: the model's own name.
+      license: name of its terms.
+      terms: what they mean, in a line.
+      free: whether anybody may use it for anything; other terms must be accepted by hand.
+      files: what the source holds, with the part that talkjax takes from each.
+      source: the project that gives it out.
+      known_sha256: (file, hex digest) of published files that were at hand when this was written.
+    """
+
+    kind: str
+    title: str
+    license: str
+    terms: str
+    free: bool
+    files: tuple[str, ...]
+    source: str
+    known_sha256: tuple[tuple[str, str], ...] = ()
+
+
+_BASEL = "non-commercial research after registration with the makers; pass on neither the model nor its npz"
+LIFTED = FaceModelSource(
+    kind="lifted",
+    title="the person's own face, lifted from the clip (the default)",
+    license="Apache-2.0",
+    terms="part of talkjax",
+    free=True,
+    files=(),
+    source="nothing to get: made from the landmarks of each clip",
+)
+BFM09 = FaceModelSource(
+    kind="bfm09",
+    title="Basel Face Model 2009 with the expression basis of Guo et al.",
+    license="Basel Face Model 2009 license",
+    terms=_BASEL,
+    free=False,
+    files=(
+        "01_MorphableModel.mat",
+        "Exp_Pca.bin",
+        "std_exp.txt",
+        "BFM_exp_idx.mat",
+        "BFM_front_idx.mat",
+        "facemodel_info.mat",
+    ),
+    source="University of Basel, Basel Face Model 2009 (the first file); Guo et al., 3DFace, CoarseData (the "
+    "second); project Deep3DFaceReconstruction, folder BFM (the others)",
+)
+BFM17 = FaceModelSource(
+    kind="bfm17",
+    title="Basel Face Model 2017",
+    license="Basel Face Model 2017 license",
+    terms=_BASEL,
+    free=False,
+    files=("model2017-1_face12_nomouth.h5 or model2017-1_bfm_nomouth.h5",),
+    source="University of Basel, Basel Face Model 2017",
+)
+BFM19 = FaceModelSource(
+    kind="bfm19",
+    title="Basel Face Model 2019",
+    license="Basel Face Model 2019 license",
+    terms=_BASEL,
+    free=False,
+    files=("model2019_face12.h5, model2019_bfm.h5 or model2019_fullHead.h5",),
+    source="University of Basel, Basel Face Model 2019",
+)
+FLAME = FaceModelSource(
+    kind="flame",
+    title="FLAME 2020 or 2023",
+    license="FLAME model license of the release",
+    terms="read the license of your release (2020: non-commercial research, registration); credit the makers",
+    free=False,
+    files=(
+        "generic_model.pkl (or flame2023.pkl ...)",
+        "flame_static_embedding.pkl or landmark_embedding.npy",
+    ),
+    source="Max Planck Institute for Intelligent Systems, FLAME; landmarks: projects TF_FLAME, RingNet, DECA",
+)
+ICT = FaceModelSource(
+    kind="ict",
+    title="ICT-FaceKit light face model",
+    license="MIT",
+    terms="free for any use with its notice: Copyright (c) 2020 USC Institute for Creative Technologies",
+    free=True,
+    files=(
+        "LICENSE",
+        "FaceXModel/generic_neutral_mesh.obj",
+        "FaceXModel/vertex_indices.json",
+        "FaceXModel/*.obj",
+    ),
+    source="project ICT-FaceKit",
+    known_sha256=(
+        ("LICENSE", "b20a78d8fc51657e14f3e00c8abb538d786ad00aa63210328c22565e583167e1"),
+        ("generic_neutral_mesh.obj", "eedbc2576d8e5ea57f55255b8f98263213a1efb5431d8bfceed1d7aef10271f9"),
+        ("vertex_indices.json", "4f9b35306299980dd46bee4a6b79bb95dfae1953693b74b35a64f7febfd081a5"),
+    ),
+)
+FACE_MODELS = {m.kind: m for m in (LIFTED, BFM09, BFM17, BFM19, FLAME, ICT)}
+CONVERTIBLE = tuple(kind for kind, model in FACE_MODELS.items() if model.files)
 
 
 def describe() -> str:

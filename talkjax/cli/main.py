@@ -17,7 +17,14 @@ from talkjax.cli.command import HELP_FLAGS, Command
 from talkjax.cli.demo import DEMO
 from talkjax.cli.motion import MOTION_GENERATE, MOTION_PLOT
 from talkjax.cli.runs import RUNS_SHOW
-from talkjax.cli.store import ASSETS_FETCH, ASSETS_LIST, IDENTITY_DELETE, IDENTITY_LIST, IDENTITY_SHOW
+from talkjax.cli.store import (
+    ASSETS_CONVERT,
+    ASSETS_FETCH,
+    ASSETS_LIST,
+    IDENTITY_DELETE,
+    IDENTITY_LIST,
+    IDENTITY_SHOW,
+)
 from talkjax.cli.verbs import DOCTOR, EVALUATE, EXPORT, FINETUNE, GENERATE, PREPARE
 from talkjax.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, InputError, ResumableStop, TalkjaxError
 
@@ -39,6 +46,7 @@ COMMANDS: dict[str, Command] = {
         DEMO,
         ASSETS_LIST,
         ASSETS_FETCH,
+        ASSETS_CONVERT,
     )
 }
 

@@ -1,12 +1,13 @@
-"""The verbs that look after what is stored: identity list|show|delete, assets list|fetch."""
+"""The verbs that look after what is stored: identity list|show|delete, assets list|fetch|convert."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
 
 from talkjax.assets import mediapipe
-from talkjax.assets.catalogue import CATALOGUE
+from talkjax.assets.catalogue import CATALOGUE, CONVERTIBLE, FACE_MODELS
 from talkjax.cli.command import IDENTITIES_DIR, Arguments, Command, Flag
 from talkjax.cli.session import compile_cache_dir
 from talkjax.errors import EXIT_OK, InputError
@@ -74,6 +75,52 @@ def _assets_list(arguments: Arguments) -> int:
         print(
             f"  {file.used_for}; {file.license}; {file.size} bytes; sha256 {file.sha256}; from {file.source}"
         )
+    _list_face_models(arguments["assets_dir"])
+    return EXIT_OK
+
+
+def _list_face_models(assets_dir: str | None) -> None:
+    from talkjax.assets.stored_models import describe_stored, unreadable
+
+    print("\nface models (--model=NAME; none is ever downloaded):")
+    for model in FACE_MODELS.values():
+        stored = describe_stored(model.kind, assets_dir) if model.files else ["always there"]
+        print(f"{model.kind}: {model.title}")
+        print(f"  terms: {model.license}; {model.terms}")
+        print(f"  from: {model.source}")
+        if model.files:
+            hashes = ", ".join(f"{file} {digest}" for file, digest in model.known_sha256)
+            print(f"  files: {', '.join(model.files)}; sha256 {hashes or 'not recorded'}")
+        missing = f"not converted (talkjax assets convert --kind={model.kind} --source=...)"
+        print("\n".join(f"  here: {line}" for line in stored or [missing]))
+    for error in unreadable(assets_dir):
+        print(f"not usable: {error}")
+
+
+def _assets_convert(arguments: Arguments) -> int:
+    from talkjax.assets.face_models import convert
+
+    options = {name: arguments[name] for name in ("landmarks", "part", "n_id", "n_exp", "n_tex")}
+    if options["landmarks"] is not None:
+        options["landmarks"] = pathlib.Path(options["landmarks"]).expanduser()
+    path, model, manifest = convert(
+        arguments["kind"],
+        arguments["source"],
+        arguments["out"],
+        arguments["assets_dir"],
+        license_accepted=arguments["license_accepted"],
+        sha256=arguments["sha256"],
+        **options,
+    )
+    print(f"{manifest.title}: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    texture = 0 if model.tex_basis is None else len(model.tex_basis)
+    print(
+        f"  {len(model.mean)} vertices, {len(model.faces)} triangles, "
+        f"{len(model.landmarks.number)} landmarks; "
+        f"{len(model.id_basis)} identity, {len(model.exp_names)} expression, {texture} texture axes"
+    )
+    print(f"  terms: {manifest.license}; {manifest.terms}")
+    print("\n".join(f"  note: {note}" for note in manifest.notes))
     return EXIT_OK
 
 
@@ -104,7 +151,7 @@ IDENTITY_DELETE = Command(
 )
 ASSETS_LIST = Command(
     "assets list",
-    "external model files: licence, sha256, where they are",
+    "external files and face models: terms, sha256, where they are",
     "talkjax assets list",
     _assets_list,
 )
@@ -114,4 +161,54 @@ ASSETS_FETCH = Command(
     "talkjax assets fetch",
     _assets_fetch,
     flags=(Flag("offline", bool, False, "only look in the folders, never download"),),
+)
+ASSETS_CONVERT = Command(
+    "assets convert",
+    "turn a face model that you hold into talkjax's own form",
+    "talkjax assets convert --kind=ict --source=ICT-FaceKit",
+    _assets_convert,
+    flags=(
+        Flag("kind", str, None, "which model", required=True, choices=CONVERTIBLE),
+        Flag(
+            "source",
+            str,
+            None,
+            "folder (bfm09, ict) or file (bfm17, bfm19: h5; flame: pkl) as its makers give it out",
+            placeholder="PATH",
+            required=True,
+        ),
+        Flag(
+            "out",
+            str,
+            None,
+            "name in the assets folder, or the path of an npz",
+            placeholder="NAME",
+            default_text="the kind",
+        ),
+        Flag(
+            "landmarks",
+            str,
+            None,
+            "landmark file of the makers (flame), or vertices of the 68 points as npy, npz or text",
+            placeholder="FILE",
+            default_text="what lies in or beside the source",
+        ),
+        Flag("sha256", str, None, "what the source's main file must have", placeholder="HEX"),
+        Flag("license_accepted", bool, False, "you hold the model under its makers' terms and keep to them"),
+        Flag(
+            "part",
+            str,
+            None,
+            "the face as a camera before it sees it, or the whole head",
+            group="model",
+            choices=("face", "full"),
+            default_text="face",
+        ),
+        Flag(
+            "n_id", int, None, "identity axes to keep", group="model", default_text="80; flame 300; ict all"
+        ),
+        Flag("n_exp", int, None, "expression axes to keep", group="model", default_text="64; flame 100"),
+        Flag("n_tex", int, None, "texture axes to keep (bfm)", group="model", default_text="80"),
+    ),
+    notes="Nothing is downloaded, and nothing in the source is executed. See docs/face_models.md.",
 )
