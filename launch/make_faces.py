@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import app, flags
 
 import talkjax  # noqa: F401  (sets XLA_FLAGS before JAX starts)
+from talkjax.assets.ict import load_ict
 from talkjax.assets.model_file import load_model
 from talkjax.cli.progress import terminal_progress
 from talkjax.data.face_shards import GROUP, MODEL_FILE, make_faces
@@ -35,7 +36,7 @@ def _model(out: Path) -> FaceModel:
     if _FACEKIT.value is None:
         raise InputError("no face model is given", fix="--facekit=DIR or FILE.npz", code="usage")
     source = Path(_FACEKIT.value)
-    model = load_model(source)
+    model = load_model(source) if source.is_file() else load_ict(source, "full").model
     return model if model.tex_basis is not None else with_painted_texture(model)
 
 

@@ -44,6 +44,25 @@ _UPPER = ("brow", "eye", "cheekRaiser", "cheekSquint")
 _MOUTH_SUM = 1.8  # of all mouth shapes but the jaw's
 
 
+class Draws:
+    """Random numbers of a batch, drawn at once and handed out piece by piece: each draw of its own would take
+    longer to compile than to use."""
+
+    def __init__(self, key: Array, count: int, most: int):
+        self._count = count
+        self._left = jax.random.uniform(key, (count, most), minval=1e-6, maxval=1 - 1e-6)
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Float[Array, "n ..."]:
+        size = int(np.prod(shape, dtype=int))
+        taken, self._left = self._left[:, :size], self._left[:, size:]
+        if taken.shape[1] < size:
+            raise ValueError("more draws are needed")
+        return low + (high - low) * taken.reshape(self._count, *shape)
+
+    def normal(self, *shape: int) -> Float[Array, "n ..."]:
+        return np.sqrt(2) * jax.scipy.special.erfinv(self.uniform(*shape, low=-1.0, high=1.0))
+
+
 class ExpressionTable(NamedTuple):
     """Which column is which shape; made once per list of names."""
 
@@ -63,24 +82,24 @@ def sample_expressions(key: Array, table: ExpressionTable, count: int) -> Float[
     """Faces in [0, 1]: a fifth at rest or nearly so, the others mixtures of some shapes; never both of two
     shapes that exclude each other, gaze of both eyes alike, lips that close at most as far as the jaw opens.
     """
-    keys = jax.random.split(key, 8)
+    draws = Draws(key, count, 256)
     shapes = list(table.shapes)
     chance = jnp.array([_SHAPES[s][0] for s in shapes])
     reach = jnp.array([_SHAPES[s][1] for s in shapes])
-    wild = jax.random.uniform(keys[0], (count, 1))
+    wild = draws.uniform(1)
     chance = jnp.where(wild < 0.2, 0.25 * chance, jnp.where(wild < 0.7, chance, 1.3 * chance))
-    active = jax.random.uniform(keys[1], (count, len(shapes))) < chance
-    amount = jnp.mean(jax.random.uniform(keys[2], (2, count, len(shapes))), 0) * reach
+    active = draws.uniform(len(shapes)) < chance
+    amount = jnp.mean(draws.uniform(len(shapes), 2), -1) * reach
     value = dict(zip(shapes, jnp.where(active, amount, 0.02 * amount).T, strict=True))
     # a blink every fourth picture, often far closed
-    blink = jax.random.uniform(keys[3], (count, 2))
+    blink = draws.uniform(2)
     value["eyeBlink"] = jnp.where(blink[:, 0] < 0.25, 0.5 + 0.5 * blink[:, 1], value["eyeBlink"])
     for a, b in _EXCLUSIVE:
         if a in value and b in value:
             weaker = value[a] < value[b]
             value[a], value[b] = jnp.where(weaker, 0.0, value[a]), jnp.where(weaker, value[b], 0.0)
     if "mouthClose" in value:
-        sealed = jax.random.uniform(keys[4], (count,)) < 0.12
+        sealed = draws.uniform() < 0.12
         value["mouthClose"] = jnp.where(
             sealed, value["jawOpen"], jnp.minimum(value["mouthClose"], value["jawOpen"])
         )
@@ -90,16 +109,16 @@ def sample_expressions(key: Array, table: ExpressionTable, count: int) -> Float[
     total = sum(value[s] for s in mouth)
     for s in mouth:
         value[s] = value[s] * jnp.minimum(1.0, _MOUTH_SUM / jnp.maximum(total, 1e-6))
-    return _with_sides(keys[5], keys[6], table, value, count)
+    return _with_sides(draws, table, value, count)
 
 
 def _with_sides(
-    key: Array, gaze_key: Array, table: ExpressionTable, value: dict[str, Array], count: int
+    source: Draws, table: ExpressionTable, value: dict[str, Array], count: int
 ) -> Float[Array, "n e"]:
     """Both sides of a shape nearly alike; one of them now and then alone."""
     columns = dict.fromkeys(table.names, jnp.zeros(count))
-    draws = jax.random.uniform(key, (2, len(table.shapes), count))
-    side = jax.random.uniform(gaze_key, (2, count))
+    draws = source.uniform(2, len(table.shapes)).transpose(1, 2, 0)
+    to_left = source.uniform() < 0.5
     for k, shape in enumerate(table.shapes):
         if shape in table.names:
             columns[shape] = value[shape]
@@ -111,7 +130,7 @@ def _with_sides(
         columns[shape + "_L"] = value[shape] * jnp.where(left, 1.0, weaker)
         columns[shape + "_R"] = value[shape] * jnp.where(left, weaker, 1.0)
     if "eyeLookIn" in value and "eyeLookOut_L" in columns:
-        to_left, amount = side[0] < 0.5, value["eyeLookIn"]
+        amount = value["eyeLookIn"]
         columns["eyeLookOut_L"] = columns["eyeLookIn_R"] = jnp.where(to_left, amount, 0.0)
         columns["eyeLookIn_L"] = columns["eyeLookOut_R"] = jnp.where(to_left, 0.0, amount)
     return jnp.clip(jnp.stack([columns[name] for name in table.names], -1), 0.0, 1.0)
@@ -159,22 +178,22 @@ def sample_light(key: Array, count: int) -> Float[Array, "n 3 9"]:
 
     A lamp from direction d adds its harmonics at d, so that a matte ball looks as under that lamp.
     """
-    keys = jax.random.split(key, 6)
-    angle = jax.random.uniform(keys[0], (count, 3, 2), minval=-1.0, maxval=1.0)
+    draws = Draws(key, count, 32)
+    angle = draws.uniform(3, 2, low=-1.0)
     azimuth, height = 1.4 * angle[..., 0], 0.9 * angle[..., 1] + 0.35
     direction = jnp.stack(
         [jnp.sin(azimuth) * jnp.cos(height), jnp.sin(height), jnp.cos(azimuth) * jnp.cos(height)], -1
     )
-    power = jax.random.exponential(keys[1], (count, 3)) * jnp.array([1.0, 0.5, 0.3])
-    color = 1 + 0.08 * jax.random.normal(keys[2], (count, 4, 3))
-    ambient = 0.3 + jax.random.uniform(keys[3], (count,))
+    power = -jnp.log(draws.uniform(3)) * jnp.array([1.0, 0.5, 0.3])
+    color = 1 + 0.08 * draws.normal(4, 3)
+    ambient = 0.3 + draws.uniform()
     # harmonics with the normalization that makes band 0 of a lamp equal to its power
     bands = sh_basis(normalize(direction)) * (_MATTE / sh_basis(jnp.array([0.0, 0.0, 1.0]))[0] ** 2)
     lamps = jnp.einsum("nl,nlc,nlk->nck", power, color[:, :3], bands)
     total = lamps.at[..., 0].add(ambient[:, None] * color[:, 3])
     front = total @ sh_basis(normalize(jnp.array([0.0, 0.2, 1.0])))
-    level = jnp.exp(0.22 * jax.random.normal(keys[4], (count, 1, 1)))
-    total = 1.1 * level * total / jnp.mean(front, -1)[:, None, None]
+    level = jnp.exp(0.22 * draws.normal(1, 1))
+    total = 0.95 * level * total / jnp.mean(front, -1)[:, None, None]
     return total.at[..., 0].add(-AMBIENT)
 
 
@@ -193,7 +212,7 @@ class Paint:
     volume: Float[Array, "*b"]  # dm
     hair_noise: Float[Array, "*b k"]
     color_noise: Float[Array, "*b k 3"]
-    side_hair: Float[Array, "*b 4"]  # width, length (dm), shown (0 or 1), parting
+    side_hair: Float[Array, "*b 4"]  # width, length (dm), shown (0 or 1); height of the brows 0..1
 
 
 _SKINS = np.array(
@@ -206,8 +225,8 @@ _IRISES = np.array([(0.20, 0.12, 0.07), (0.33, 0.22, 0.12), (0.33, 0.40, 0.26), 
 _NOISE_SIZE = np.repeat([0.022, 0.014, 0.009, 0.008], N_NOISE)
 
 
-def _between(key: Array, colors: np.ndarray, count: int) -> Float[Array, "n 3"]:
-    place = jax.random.uniform(key, (count,)) * (len(colors) - 1)
+def _between(draws: Draws, colors: np.ndarray) -> Float[Array, "n 3"]:
+    place = draws.uniform() * (len(colors) - 1)
     below = jnp.clip(place.astype(int), 0, len(colors) - 2)
     share = (place - below)[:, None]
     table = jnp.asarray(colors, jnp.float32)
@@ -216,17 +235,11 @@ def _between(key: Array, colors: np.ndarray, count: int) -> Float[Array, "n 3"]:
 
 def sample_paint(key: Array, count: int) -> Paint:
     """Skin of all tones, lips, hair, eyes and clothes that go with it."""
-    keys = iter(jax.random.split(key, 16))
-
-    def normal(size: int) -> Array:
-        return jax.random.normal(next(keys), (count, size))
-
-    def uniform(size: int) -> Array:
-        return jax.random.uniform(next(keys), (count, size))
-
-    skin = jnp.clip(_between(next(keys), _SKINS, count) * (1 + 0.05 * normal(3)), 0.1, 0.97)
+    draws = Draws(key, count, 256)
+    normal, uniform = draws.normal, draws.uniform
+    skin = jnp.clip(_between(draws, _SKINS) * (1 + 0.05 * normal(3)), 0.1, 0.97)
     red = jnp.array([0.92, 0.60, 0.62]) - jnp.array([0.0, 0.12, 0.08]) * uniform(1)
-    hair = jnp.clip(_between(next(keys), _HAIRS, count) * (1 + 0.12 * normal(1)), 0.02, 0.9)
+    hair = jnp.clip(_between(draws, _HAIRS) * (1 + 0.12 * normal(1)), 0.02, 0.9)
     dyed = uniform(1) < 0.05
     hair = jnp.where(dyed, uniform(3), hair)
     hair_draws, amounts, side = normal(4), uniform(8), uniform(4)
@@ -241,7 +254,7 @@ def sample_paint(key: Array, count: int) -> Paint:
         lips=skin * red,
         hair=hair,
         brow=jnp.clip(0.55 * hair + 0.15 * skin, 0.0, 1.0),
-        iris=_between(next(keys), _IRISES, count) * (0.8 + 0.4 * uniform(1)),
+        iris=_between(draws, _IRISES) * (0.8 + 0.4 * uniform(1)),
         cloth=uniform(3) * 0.9,
         amounts=scaled,
         hairline=jnp.where(bald, 30.0, 0.9 * hair_draws[:, 0] + 0.3),

@@ -132,7 +132,11 @@ def make_faces(
 
     with progress("faces", n_shards) as ticker:
         ticker.update(n_shards - len(missing))
-        build_shards(iter(missing), _build, args, lambda k: ticker.update(1), workers)
+
+        def done(k: int) -> None:
+            ticker.update(1)
+
+        build_shards(iter(missing), _build, args, done, workers)
     return manifest
 
 
@@ -183,8 +187,10 @@ class FaceFolder:
 
     def row(self, k: int) -> FaceRows:
         """Face `k`, leaves without a leading axis."""
-        image = cv2.cvtColor(cv2.imdecode(self._pictures[k], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        return FaceRows(image, **{name: value[k] for name, value in self._truth.items()})
+        image = np.asarray(cv2.imdecode(self._pictures[k], cv2.IMREAD_COLOR))
+        return FaceRows(
+            cv2.cvtColor(image, cv2.COLOR_BGR2RGB), **{name: value[k] for name, value in self._truth.items()}
+        )
 
     def rows(self, numbers: Any) -> FaceRows:
         """Several faces as one batch."""

@@ -41,9 +41,22 @@ _THROAT_CM = 4.0  # nor the mouth behind this
 _AWAY = -0.55  # nor what faces backward by more than this (cosine): heads turn by 25 degrees
 
 MASKS = (
-    *("lips", "mouth_line", "brows", "blood", "beard", "under_eye", "crease", "lid_rim"),
+    *(
+        "lips",
+        "mouth_line",
+        "brows_low",
+        "brows",
+        "brows_high",
+        "blood",
+        "beard",
+        "under_eye",
+        "crease",
+        "lid_rim",
+    ),
     *("nostrils", "cloth", "flesh", "teeth", "sclera", "socket"),
 )
+_BROWS_UP_CM = (("brows_low", 0.3), ("brows", 0.55), ("brows_high", 0.8))
+"""Above where the demo's person has them: the makers of the mesh mark brows there."""
 N_NOISE = (6, 8, 10, 10)
 NOISE_CM = (9.0, 4.0, 1.8, 0.8)
 """Random fields over the head: how many, and of what wavelength."""
@@ -147,10 +160,11 @@ def _masks(p: np.ndarray, inside: list[np.ndarray], margins: np.ndarray) -> dict
     lips = sample_decal(front_decal([np.array(LIP_OUTLINE)], 0.07), p) * (p[:, 2] > 8.5) * face
     inner = smoothstep(p[:, 2], 11.15, 10.75) * smoothstep(np.abs(p[:, 0]), 2.6, 1.6) * (lips > 0.02)
     to_margin = np.minimum(cKDTree(margins).query(p, distance_upper_bound=0.2)[0], 1.0)
+    brows = front_decal([brow_band()], 0.13)
     return {
         "lips": lips,
         "mouth_line": inner,
-        "brows": sample_decal(front_decal([brow_band()], 0.13), p) * face,
+        **{name: sample_decal(brows, p - (0, up, 0)) * face for name, up in _BROWS_UP_CM},
         "blood": blood_area(p) * face,
         "beard": beard_area(p) * (face | inside[HEAD]),
         "under_eye": face * bump(mirrored, (2.9, 2.35, 9.2), (1.25, 0.45, 2.5)),

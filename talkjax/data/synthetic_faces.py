@@ -99,6 +99,7 @@ class FaceStage:
     landmarks: LandmarkPart
     table: ExpressionTable
     head_center: np.ndarray
+    texture_fit: np.ndarray
 
     @classmethod
     def of(cls, model: FaceModel) -> FaceStage:
@@ -116,6 +117,7 @@ class FaceStage:
             landmarks=landmark_part(model),
             table=expression_table(model.exp_names),
             head_center=(origin + np.array(HEAD_CENTER)).astype(np.float32),
+            texture_fit=_texture_fit(model, regions),
         )
 
 
@@ -170,7 +172,10 @@ def albedo(stage: FaceStage, paint: Paint) -> tuple[Float[Array, "n v 3"], Float
     color = mix(color, stubble, 0.8 * paint.hair[:, None] + 0.1 * paint.skin[:, None])
     color = mix(color, amount[0] * mask["lips"], paint.lips[:, None] * (1 + 0.5 * grain))
     color = mix(color, 0.8 * mask["mouth_line"], 0.6 * paint.lips[:, None])
-    color = mix(color, amount[1] * mask["brows"], paint.brow[:, None])
+    height = (3 * paint.side_hair[:, 3]).astype(int)
+    for k, name in enumerate(("brows_low", "brows", "brows_high")):
+        here = (height == k)[:, None, None]
+        color = mix(color, here * amount[1] * mask[name], paint.brow[:, None])
     color = mix(color, amount[6] * mask["lid_rim"], 0.35 * paint.brow[:, None])
     color = color * (1 - 0.75 * mask["nostrils"])
     line = jnp.asarray(stage.regions.above_hairline) - paint.hairline[:, None] + 0.6 * rough[..., 0]
@@ -293,8 +298,8 @@ def scene_truth(stage: FaceStage, scenes: FaceScenes, size: int) -> FaceTruth:
     count = scenes.id_coeffs.shape[0]
     network = network_camera(jnp.full((count, 2), size / 2), jnp.full((count,), float(size)))
     part = stage.landmarks
-    shape = part.mean + einsum("nk,klc->nlc", scenes.id_coeffs, part.id_basis)
-    shape = shape + einsum("ne,elc->nlc", scenes.exp_coeffs, part.exp_basis)
+    shape = jnp.asarray(part.mean) + einsum("nk,klc->nlc", scenes.id_coeffs, jnp.asarray(part.id_basis))
+    shape = shape + einsum("ne,elc->nlc", scenes.exp_coeffs, jnp.asarray(part.exp_basis))
     coeffs = FaceCoeffs(
         id_coeffs=scenes.id_coeffs,
         exp_coeffs=scenes.exp_coeffs,
@@ -306,17 +311,21 @@ def scene_truth(stage: FaceStage, scenes: FaceScenes, size: int) -> FaceTruth:
     return FaceTruth(coeffs, scenes.camera, scenes.pose, seen)
 
 
+def _texture_fit(model: FaceModel, regions: HeadRegions) -> np.ndarray:
+    """[x v 3] what turns a painted skin's difference from `tex_mean` into the nearest texture coefficients."""
+    if model.tex_basis is None:
+        return np.zeros((0, len(regions.verts), 3), np.float32)
+    basis = np.asarray(model.tex_basis, np.float64)[:, regions.verts]
+    weighted = basis * skin_weight(regions)[:, None]
+    gram = np.einsum("xvc,yvc->xy", weighted, basis)
+    return np.linalg.solve(gram, weighted.reshape(len(basis), -1)).reshape(basis.shape).astype(np.float32)
+
+
 def _texture_coeffs(stage: FaceStage, paint: Paint) -> Float[Array, "n x"]:
-    """The model's own texture coefficients nearest to the painted skin (its basis is orthonormal per pixel
-    mean, see `painted_texture`)."""
-    if stage.model.tex_basis is None or stage.model.tex_mean is None:
+    if stage.drawn.tex_mean is None:
         return jnp.zeros((paint.skin.shape[0], 0))
-    verts = stage.regions.verts
-    basis, mean = jnp.asarray(stage.model.tex_basis)[:, verts], jnp.asarray(stage.model.tex_mean)[verts]
-    weight = jnp.asarray(skin_weight(stage.regions))[:, None]
     painted, _ = albedo(stage, paint)
-    gram = einsum("xvc,yvc->xy", basis * weight, basis)
-    return jnp.linalg.solve(gram, einsum("xvc,nvc->xn", basis * weight, painted - mean)).T
+    return einsum("xvc,nvc->nx", jnp.asarray(stage.texture_fit), painted - stage.drawn.tex_mean)
 
 
 @partial(jax.jit, static_argnames=("stage", "count", "size", "margin", "faults"))

@@ -16,7 +16,7 @@ OUTER_EYES = (33, 263)
 
 
 def one_shot_figures(
-    model: FaceModel, measures: Measures, said: FaceCoeffs, truth: ReconstructionBatch, view: View
+    model: FaceModel, measures: Measures, said: FaceCoeffs, view: View, truth: ReconstructionBatch
 ) -> dict[str, float]:
     """Means over pictures.
 
@@ -33,7 +33,7 @@ def one_shot_figures(
     corners = [int(np.flatnonzero(numbers == n)[0]) for n in OUTER_EYES]
     marked, by_id = (np.asarray(points_at(x, model.landmarks)) for x in (model.mean, model.id_basis))
     rows: dict[str, list[float]] = {"shape_percent": [], "mesh_percent": [], "mean_shape_percent": []}
-    for k in range(len(truth.focal)):
+    for k in range(len(said.id_coeffs)):
         ends = marked[corners] + np.einsum("k,kec->ec", truth.id_coeffs[k], by_id[:, corners])
         eyes = float(np.linalg.norm(ends[0] - ends[1]))
         true = mean + np.tensordot(truth.id_coeffs[k], id_basis, 1)
@@ -46,9 +46,9 @@ def one_shot_figures(
         rows["mesh_percent"].append(shape_error(found + found_exp, true + true_exp, eyes))
         rows["mean_shape_percent"].append(shape_error(mean, true, eyes))
     angle = pose_error(np.asarray(rotation(said.pose.euler)), np.asarray(rotation(view.network_pose.euler)))
-    exp = truth.exp_coeffs
+    exp = np.asarray(truth.exp_coeffs)[: len(angle)]
     figures: dict[str, Any] = {name: np.mean(values) for name, values in rows.items()}
     figures["pose_degrees"] = np.mean(angle)
-    figures["expression"] = expression_error(said.exp_coeffs, exp)
+    figures["expression"] = expression_error(np.asarray(said.exp_coeffs), exp)
     figures["mean_expression"] = expression_error(np.broadcast_to(np.median(exp, 0), exp.shape), exp)
     return {name: round(float(value), 4) for name, value in figures.items()}

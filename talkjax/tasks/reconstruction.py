@@ -22,6 +22,7 @@ from talkjax.face.model import face_verts, vertex_normals
 from talkjax.face.points import at_vertices, landmark_part
 from talkjax.face.pose import apply_pose
 from talkjax.losses import known_coeffs as known_losses
+from talkjax.losses import reconstruction_face as seen_losses
 from talkjax.numerics import einsum, safe_norm
 from talkjax.raster.camera import project, to_clip
 from talkjax.raster.interpolate import interpolate
@@ -46,9 +47,6 @@ KNOWN_WEIGHTS = {
     "texture": 0.3,
     "light": 1.0,
 }
-SEEN_WEIGHTS = {"photo": 1.92, "seen_landmarks": 1.6e-3, "size": 3e-4, "reflectance": 5.0, "gamma": 10.0}
-"""Weights of reference.md §2.5 without the perceptual term; landmarks in pixels of a 224-pixel crop."""
-REFERENCE_SIDE = 224.0
 
 
 class ReconstructionBatch(NamedTuple):
@@ -119,6 +117,9 @@ def make_measures(
     front: [v] bool, the vertices that the photometric term draws. skin: [v] bool, those that are compared.
     weights: [l] of the model's landmarks.
     head_center: [3] dm, model space.
+
+    Raises:
+      ValueError: the model has no texture.
     """
     verts = np.flatnonzero(front)
     number = np.cumsum(front) - 1
@@ -128,8 +129,9 @@ def make_measures(
     counted = np.flatnonzero(skin)
     id_basis, exp_basis = np.asarray(model.id_basis)[:, counted], np.asarray(model.exp_basis)[:, counted]
     both = np.concatenate([id_basis, exp_basis])
-    tex = np.zeros((0, 1, 3), np.float32) if model.tex_basis is None else np.asarray(model.tex_basis)
-    tex = tex[:, counted] if len(tex) else tex
+    if model.tex_mean is None or model.tex_basis is None:
+        raise ValueError(f"model {model.name} has no texture")
+    tex = np.asarray(model.tex_basis)[:, counted]
     cut = dataclasses.replace(at_vertices(model, verts), faces=jnp.asarray(faces))
     return Measures(
         shape_form=jnp.asarray(known_losses.vertex_form(both)),
@@ -257,26 +259,18 @@ class ReconstructionTask:
         }
 
     def seen_terms(self, said: FaceCoeffs, view: View, measures: Measures) -> dict[str, Array]:
-        """Per row, from the picture and its landmarks alone (reference.md §2.5)."""
+        """From the pictures and their landmarks alone; names and weights of `losses/reconstruction_face`."""
         pose = repose(said.pose, measures.head_center, view.network, view.camera)
-        image, mask, skin = draw_front(measures, said, pose, view.camera, self.side)
-        weight = mask * skin
-        area = jnp.sum(weight, (1, 2)) + 1e-6
-        photo = jnp.sum(safe_norm(image - view.images) * weight, (1, 2)) / area
+        image, skin = draw_front(measures, said, pose, view.camera, self.side)
+        attention = seen_losses.skin_attention(view.images, skin)
+        scale = seen_losses.REFERENCE_SIZE / self.side
         px = landmarks_px(measures, said, pose, view.camera)
-        off = (px - view.landmarks) * (REFERENCE_SIDE / self.side)
-        albedo = _albedo(measures.front, said.tex_coeffs)
-        share = measures.skin / jnp.sum(measures.skin)
-        mean = einsum("v,bvc->bc", share, albedo)
-        gamma = said.sh_coeffs - jnp.mean(said.sh_coeffs, axis=1, keepdims=True)
         return {
-            "photo": photo,
-            "seen_landmarks": jnp.mean(measures.landmark_weights * jnp.sum(off**2, -1), -1),
-            "size": jnp.sum(said.id_coeffs**2, -1)
-            + 0.8 * jnp.sum(said.exp_coeffs**2, -1)
-            + 1.7e-2 * jnp.sum(said.tex_coeffs**2, -1),
-            "reflectance": einsum("v,bvc->b", share, (albedo - mean[:, None]) ** 2) / 3,
-            "gamma": jnp.mean(gamma**2, axis=(1, 2)),
+            "photometric": seen_losses.photometric(image, view.images, attention),
+            "landmark": seen_losses.landmark(scale * px, scale * view.landmarks, measures.landmark_weights),
+            "coefficient": seen_losses.coefficient(said),
+            "reflectance": seen_losses.reflectance(_albedo(measures.front, said.tex_coeffs), measures.skin),
+            "gamma": seen_losses.gamma(said.sh_coeffs),
         }
 
     def loss(
@@ -288,8 +282,8 @@ class ReconstructionTask:
         means = {name: jnp.mean(known * term) for name, term in terms.items()}
         total = sum((KNOWN_WEIGHTS[name] * value for name, value in means.items()), start=jnp.float32(0))
         if self.photometric:
-            seen = {n: jnp.mean(term) for n, term in self.seen_terms(said, view, measures).items()}
-            total = total + self.photometric * sum(SEEN_WEIGHTS[n] * value for n, value in seen.items())
+            seen = self.seen_terms(said, view, measures)
+            total = total + self.photometric * seen_losses.total(seen)
             means |= seen
         return total, means
 
@@ -327,13 +321,14 @@ class ReconstructionTask:
 
 
 def _albedo(front: FaceModel, tex_coeffs: Float[Array, "b x"]) -> Float[Array, "b v 3"]:
+    assert front.tex_mean is not None and front.tex_basis is not None  # `make_measures` has seen to it
     return front.tex_mean + einsum("bx,xvc->bvc", tex_coeffs, front.tex_basis)
 
 
 def draw_front(
     measures: Measures, said: FaceCoeffs, pose: Pose, camera: Camera, side: int
-) -> tuple[Float[Array, "b s s 3"], Float[Array, "b s s"], Float[Array, "b s s"]]:
-    """The model's own picture: color (not clipped), coverage, share of skin at each pixel."""
+) -> tuple[Float[Array, "b s s 3"], Float[Array, "b s s 1"]]:
+    """The model's own picture (not clipped), and how much of each pixel is skin."""
     verts = apply_pose(face_verts(measures.front, said.id_coeffs, said.exp_coeffs), pose)
     normals = vertex_normals(verts, measures.front.faces)
     lit = shade(_albedo(measures.front, said.tex_coeffs), normals, said.sh_coeffs)
@@ -341,4 +336,4 @@ def draw_front(
     seen = rasterize(clip, measures.topology, side, side)
     skin = jnp.broadcast_to(measures.skin[:, None], (*lit.shape[:-1], 1))
     pixels = interpolate(jnp.concatenate([lit, skin], -1), seen, measures.topology)
-    return pixels[..., :3], (seen.face_id >= 0).astype(jnp.float32), jax.lax.stop_gradient(pixels[..., 3])
+    return pixels[..., :3], jax.lax.stop_gradient(pixels[..., 3:])
