@@ -157,6 +157,13 @@ class FaceFolder:
         if self.manifest.get("kind") != "synthetic_faces":
             raise InputError(f"{folder} holds no drawn faces", code="wrong_corpus")
         n = self.manifest["shards"]
+        absent = [k for k in range(n) if not (self.folder / _shard_name(k)).is_file()]
+        if absent:
+            raise InputError(
+                f"{len(absent)} of {n} shards are missing in {folder}",
+                fix="run launch.make_faces again: it goes on",
+                code="wrong_corpus",
+            )
         last = max(n - HELD_OUT_SHARDS, 0)
         numbers = range(last) if split == "train" else range(last, n)
         if n == 1:

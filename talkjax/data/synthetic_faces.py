@@ -312,7 +312,7 @@ def scene_truth(stage: FaceStage, scenes: FaceScenes, size: int) -> FaceTruth:
 
 
 def _texture_fit(model: FaceModel, regions: HeadRegions) -> np.ndarray:
-    """[x v 3] what turns a painted skin's difference from `tex_mean` into the nearest texture coefficients."""
+    """[x v 3] what makes the nearest texture coefficients of a painted skin less `tex_mean`."""
     if model.tex_basis is None:
         return np.zeros((0, len(regions.verts), 3), np.float32)
     basis = np.asarray(model.tex_basis, np.float64)[:, regions.verts]
