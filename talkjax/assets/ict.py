@@ -64,8 +64,10 @@ def load_ict(folder: Path, part: str = "face", n_id: int | None = None) -> Loade
     """
     base = folder / "FaceXModel" if (folder / "FaceXModel").is_dir() else folder
     neutral_file, index_file = base / "generic_neutral_mesh.obj", base / "vertex_indices.json"
-    mesh = read_mesh(neutral_file)
+    if not neutral_file.is_file():
+        raise missing(neutral_file)
     license_file, license_text = _license(base)
+    mesh = read_mesh(neutral_file)
     if len(mesh.verts) != N_VERTS:
         raise unusable(neutral_file, f"has {len(mesh.verts)} vertices", f"{N_VERTS}")
     names, points = _index(index_file)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from types import MappingProxyType
 from typing import IO, Any
 
 import numpy as np
@@ -28,6 +29,9 @@ class RefusedPickle(Exception):
 
 class Inert:
     """Stands for an object of a package that is not at hand: keeps what it was given and does nothing."""
+
+    given: tuple[Any, ...] = ()  # pickles make objects without calling __init__
+    state: dict[str, Any] = MappingProxyType({})  # type: ignore[assignment]
 
     def __init__(self, *given: Any, **named: Any):
         self.given, self.state = given, named
@@ -57,6 +61,13 @@ def _reconstructor(cls: Any, base: Any, state: Any) -> Any:
     return cls()
 
 
+def _encode(text: Any, encoding: Any) -> bytes:
+    """`_codecs.encode`, as Python 3 writes bytes in protocol 2."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise RefusedPickle("wants to encode what is no latin-1 text")
+    return text.encode("latin-1")
+
+
 def _numpy(name: str) -> Any:
     """numpy's rebuilding functions, where this numpy keeps them."""
     core = np._core if hasattr(np, "_core") else np.core
@@ -68,6 +79,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): np.dtype,
     ("copy_reg", "_reconstructor"): _reconstructor,
     ("copyreg", "_reconstructor"): _reconstructor,
+    ("_codecs", "encode"): _encode,
     ("chumpy.ch", "Ch"): Chumpy,
     ("chumpy", "Ch"): Chumpy,
     ("collections", "OrderedDict"): dict,

@@ -153,7 +153,7 @@ def damaged(path: Path, problem: str) -> InputError:
     return InputError(
         f"face model {path} {problem}",
         expected="an untouched npz that talkjax wrote",
-        fix="run talkjax assets convert again",
+        fix="make it again (talkjax prepare for a person, assets convert for a model)",
         code="face_model_damaged",
     )
 

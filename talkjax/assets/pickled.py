@@ -51,7 +51,12 @@ def read_pickle(
             raise unusable(path, "reading it does not end", wanted) from error
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or [f"the reader ended with code {done.returncode}"]
-            raise unusable(path, lines[-1][:300], wanted, "do not open this file with other programs")
+            raise unusable(
+                path,
+                lines[-1][:300],
+                wanted,
+                "take the file from its makers; nothing of this one was executed",
+            )
         with np.load(target, allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}
     lacking = [key for key in needed if key not in arrays]

@@ -21,6 +21,13 @@ def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return sum(amp**2 * np.exp(-squared / (2 * length**2)) for length, amp in _SCALES_DM)
 
 
+def _covariance(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    """Prior covariance [a b] of displacements along an axis at points [a 3] and [b 3], dm^2."""
+    same, mirrored = _kernel(a, b), _kernel(a, b * [-1.0, 1.0, 1.0])
+    sign = -1.0 if axis == 0 else 1.0  # mirroring flips a sideways displacement
+    return 0.5 * (same + sign * mirrored) + _ASYMMETRY * 0.5 * (same - sign * mirrored)
+
+
 def gp_identity_modes(neutral: np.ndarray, n: int = 80) -> np.ndarray:
     """The `n` strongest modes of the prior, evaluated on a neutral face.
 
@@ -33,11 +40,9 @@ def gp_identity_modes(neutral: np.ndarray, n: int = 80) -> np.ndarray:
       (largest entry positive), so equal neutrals give equal modes.
     """
     neutral = np.asarray(neutral, np.float64)
-    same, mirrored = _kernel(neutral, neutral), _kernel(neutral, neutral * [-1.0, 1.0, 1.0])
     modes: list[tuple[float, int, np.ndarray]] = []
     for axis in range(3):
-        sign = -1.0 if axis == 0 else 1.0  # mirroring flips a sideways displacement
-        cov = 0.5 * (same + sign * mirrored) + _ASYMMETRY * 0.5 * (same - sign * mirrored)
+        cov = _covariance(neutral, neutral, axis)
         strongest = [max(len(cov) - n, 0), len(cov) - 1]
         values, vectors = eigh(cov, subset_by_index=strongest)
         modes += [(float(value), axis, vectors[:, k]) for k, value in enumerate(values)]
@@ -47,3 +52,22 @@ def gp_identity_modes(neutral: np.ndarray, n: int = 80) -> np.ndarray:
         flip = np.sign(vector[np.argmax(np.abs(vector))])
         basis[k, :, axis] = np.sqrt(max(value, 0.0)) * flip * vector
     return basis
+
+
+def carry_modes(modes: np.ndarray, points: np.ndarray, verts: np.ndarray) -> np.ndarray:
+    """Modes known at some points of a face, at all its vertices: the prior's mean given the points.
+
+    Args:
+      modes: [n p 3] dm at `points` [p 3] of the neutral, canonical orientation (x = 0 is the mirror plane).
+      verts: [v 3].
+
+    Returns:
+      [n v 3]; far from the points (ears, neck) nothing moves.
+    """
+    out = np.zeros((len(modes), len(verts), 3))
+    for axis in range(3):
+        cov = _covariance(points, points, axis)
+        cov += 1e-4 * np.trace(cov) / len(cov) * np.eye(len(cov))  # points may coincide
+        weights = np.linalg.solve(cov, modes[:, :, axis].T)
+        out[:, :, axis] = (_covariance(verts, points, axis) @ weights).T
+    return out

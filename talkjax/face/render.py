@@ -52,20 +52,23 @@ class FaceImages:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FaceRenderer:
-    """A face model made ready for rendering: static topology, skin triangles for the normals.
+    """A face model made ready for rendering: static topology, triangles for the normals.
 
-    The mouth and eye strips cut through lips and lids, so normals come from the skin triangles alone.
+    Strips between lips and lids cut through the skin's own vertices, so those get their normals from the skin
+    alone; parts with vertices of their own (teeth, eyeballs) have normals too.
     """
 
     model: FaceModel
     topology: Topology
-    skin_faces: np.ndarray
+    normal_faces: np.ndarray
 
     @classmethod
     def from_model(cls, model: FaceModel) -> FaceRenderer:
         faces = np.asarray(model.faces)
         region = np.asarray(model.face_region)
-        return cls(model, Topology.from_faces(faces, model.mean.shape[0]), faces[region == SKIN])
+        on_skin = np.isin(faces, faces[region == SKIN]).any(1)
+        own = faces[(region == SKIN) | ~on_skin]
+        return cls(model, Topology.from_faces(faces, model.mean.shape[0]), own)
 
     def verts_cam(
         self,
@@ -79,7 +82,7 @@ class FaceRenderer:
         return apply_pose(face_verts(self.model, id_coeffs, exp_coeffs), pose)
 
     def normals(self, verts_cam: Float[Array, "*b v 3"]) -> Float[Array, "*b v 3"]:
-        return vertex_normals(verts_cam, self.skin_faces)
+        return vertex_normals(verts_cam, self.normal_faces)
 
     def maps(
         self, verts_cam: Float[Array, "*b v 3"], camera: Camera, size: int, backend: str = "auto"

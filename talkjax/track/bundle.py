@@ -123,9 +123,14 @@ def _refine(lifted: np.ndarray, landmarks: np.ndarray, camera: Camera) -> np.nda
 
 
 def bundle_adjust(
-    model: FaceModel, theta: np.ndarray, observed: np.ndarray, scale: np.ndarray, camera: Camera
+    model: FaceModel,
+    theta: np.ndarray,
+    observed: np.ndarray,
+    scale: np.ndarray,
+    camera: Camera,
+    id_prior: float = ID_PRIOR,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Minimizes data / share + ID_PRIOR |alpha|^2 over the identity and all frames' unknowns.
+    """Minimizes data / share + id_prior |alpha|^2 over the identity and all frames' unknowns.
 
     Args:
       theta: [t 6+e] start.
@@ -141,12 +146,12 @@ def bundle_adjust(
     def total(theta: np.ndarray, alpha: np.ndarray) -> float:
         prior = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :], EXP_PRIOR)[0]
         data = gn.data_cost(problem, theta, alpha, observed, scale)
-        return float((data + prior).sum() / share + ID_PRIOR * alpha @ alpha)
+        return float((data + prior).sum() / share + id_prior * alpha @ alpha)
 
     mu, cost = 1e-2, total(theta, alpha)
     for _ in range(_ITERATIONS):
         blocks = gn.linearize(problem, theta, alpha, observed, scale)
-        trial_theta, trial_alpha = _schur_step(problem, blocks, theta, alpha, share, mu)
+        trial_theta, trial_alpha = _schur_step(problem, blocks, theta, alpha, share, mu, id_prior)
         trial = total(trial_theta, trial_alpha)
         if not trial < cost:  # also refuses NaN
             mu *= 8
@@ -165,6 +170,7 @@ def _schur_step(
     alpha: np.ndarray,
     share: float,
     mu: float,
+    id_prior: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One damped step of (theta, alpha), the frames' blocks eliminated."""
     m = theta.shape[1]
@@ -174,8 +180,8 @@ def _schur_step(
     frame_hessian[:, index, index] += prior_diagonal
     frame_gradient[:, gn.POSE_SIZE :] += prior_gradient
     cross = blocks.hessian[:, :m, m:]
-    shared_hessian = blocks.hessian[:, m:, m:].sum(0) / share + ID_PRIOR * np.eye(len(alpha))
-    shared_gradient = blocks.gradient[:, m:].sum(0) / share + ID_PRIOR * alpha
+    shared_hessian = blocks.hessian[:, m:, m:].sum(0) / share + id_prior * np.eye(len(alpha))
+    shared_gradient = blocks.gradient[:, m:].sum(0) / share + id_prior * alpha
     right = np.concatenate([cross, frame_gradient[..., None]], axis=-1)
     solved = np.linalg.solve(gn.damp(frame_hessian, mu), right)
     from_cross, from_gradient = solved[..., :-1], solved[..., -1]

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
-from talkjax.face.points import with_identity
+from talkjax.errors import InputError
+from talkjax.face import mesh468
+from talkjax.face.identity_modes import carry_modes, gp_identity_modes
+from talkjax.face.points import landmark_part, with_identity
 from talkjax.track import gauss_newton as gn
 from talkjax.track.bundle import MAX_BUNDLE_FRAMES, bundle_adjust, fit_identity, initial_theta
-from talkjax.track.lift import usable_frames
+from talkjax.track.gauss_newton import landmark_weights
+from talkjax.track.lift import similarity, usable_frames
+from talkjax.track.photometric import refine_track
 from talkjax.track.temporal import FaceTrack, fit_track
 from talkjax.types import Camera, FaceModel
+
+STATISTICAL_ID_PRIOR = 10.0
+"""Of a model of many people, whose landmarks were found on its mesh: in % of the eye distance squared they
+are wrong by more, and alike in all frames, than those of the lifted face. With 0.5 the axes of ICT-FaceKit
+reach almost six standard deviations for nothing."""
+
+N_PERSONAL = 250
+"""Smooth modes of shape beside a statistical model's own axes."""
+
+_ALIGNMENTS = 6  # of scale and place, in turn with the shape
+
+LIFT_SIGMA_DM = 0.004
+"""What a landmark of the lifted face may be off, in each direction."""
 
 
 class ClipFit(NamedTuple):
     """A clip explained by a face model.
 
-    model: about the person (`id_coeffs = 0` is the person in the clip). id_coeffs: the person in the source
-    model's own identity axes [k] (zeros for the lifted model, whose mean is the person). track: pose and
+    model: about the person (`id_coeffs = 0` is the person in the clip), with what the source model's axes
+    lack as part of the mean. id_coeffs: the person in the source model's own identity axes
+    [k] (zeros for the lifted model, whose mean is the person). track: pose and
     expression of every frame.
     """
 
@@ -28,7 +50,11 @@ class ClipFit(NamedTuple):
 
 
 def fit_clip(
-    landmarks: np.ndarray, valid: np.ndarray, camera: Camera, model: FaceModel | None = None
+    landmarks: np.ndarray,
+    valid: np.ndarray,
+    camera: Camera,
+    model: FaceModel | None = None,
+    frame: Callable[[int], np.ndarray] | None = None,
 ) -> ClipFit:
     """Fits a model to a clip; without one, the person's own face is lifted from the landmarks.
 
@@ -36,6 +62,8 @@ def fit_clip(
       landmarks: [t 478 3] px, from `track_landmarks`. valid: [t] bool.
       camera: of the clip.
       model: a statistical model with landmarks; None is the default, person-specific one.
+      frame: k -> [h w 3] uint8 RGB; with it, pose and expression are refined on the picture (`photometric`),
+        which models with joints do not have.
 
     Raises:
       InputError: too few usable frames (see `fit_identity`).
@@ -43,12 +71,81 @@ def fit_clip(
     if model is None:
         lifted = fit_identity(landmarks, valid, camera)
         track = fit_track(lifted.model, landmarks, valid, camera, init=(lifted.pose, lifted.exp_coeffs))
-        return ClipFit(lifted.model, np.zeros(lifted.model.id_basis.shape[0], np.float32), track)
+        fit = ClipFit(lifted.model, np.zeros(lifted.model.id_basis.shape[0], np.float32), track)
+        return _on_the_picture(fit, landmarks, camera, frame)
+    try:
+        lifted_mean = np.asarray(fit_identity(landmarks, valid, camera).model.mean, np.float64)
+    except InputError:  # too short, or the mouth never closes: the model's own axes alone
+        person, alpha = _from_views(model, landmarks, valid, camera)
+    else:
+        person, alpha = onto_face(model, lifted_mean)
+    fit = ClipFit(person, alpha, fit_track(person, landmarks, valid, camera))
+    return _on_the_picture(fit, landmarks, camera, frame)
+
+
+def _from_views(
+    model: FaceModel, landmarks: np.ndarray, valid: np.ndarray, camera: Camera
+) -> tuple[FaceModel, np.ndarray]:
+    """The person in the model's own axes, by bundle adjustment over all views."""
     size = tuple(round(2 * float(c)) for c in np.asarray(camera.center))
     used = np.flatnonzero(usable_frames(landmarks, (size[0], size[1]), valid))
+    if not len(used):
+        raise InputError(
+            "no frame shows the whole face",
+            expected="at least one",
+            fix="use a clip in which the face is inside the picture",
+            code="too_few_face_frames",
+        )
     chosen = used[np.linspace(0, len(used) - 1, min(len(used), MAX_BUNDLE_FRAMES)).round().astype(int)]
     observed, scale = gn.observations(landmarks[chosen], np.ones(len(chosen), bool))
     start = initial_theta(model, landmarks[chosen], camera)
-    alpha, _ = bundle_adjust(model, start, observed, scale, camera)
-    person = with_identity(model, np.asarray(alpha, np.float32))
-    return ClipFit(person, alpha.astype(np.float32), fit_track(person, landmarks, valid, camera))
+    alpha, _ = bundle_adjust(model, start, observed, scale, camera, id_prior=STATISTICAL_ID_PRIOR)
+    person = with_identity(model, jnp.asarray(alpha, jnp.float32))
+    return person, alpha.astype(np.float32)
+
+
+def onto_face(model: FaceModel, face: np.ndarray) -> tuple[FaceModel, np.ndarray]:
+    """The model bent onto a lifted face: its own identity axes first, smooth modes for what they lack.
+
+    A fit to the views alone takes expressions for the person's shape (wide eyes and a raised lip in every
+    frame) or, with free shape, bends the profile, which no frontal view shows; the lifted face has both
+    right.
+
+    Args:
+      face: [468 3] dm, lips closed.
+
+    Returns:
+      The model about the person (the scale is the model's own), and id_coeffs [k].
+    """
+    part = landmark_part(model)
+    mean = part.mean.astype(np.float64)
+    modes = gp_identity_modes(mean, N_PERSONAL)
+    basis = np.concatenate([part.id_basis.astype(np.float64), modes])
+    weight = landmark_weights()[part.number] / LIFT_SIGMA_DM
+    design = (basis * weight[:, None]).reshape(len(basis), -1).T
+    normal = design.T @ design + np.eye(len(basis))
+    alpha = np.zeros(len(basis))
+    for _ in range(_ALIGNMENTS):
+        shape = mean + np.einsum("k,knc->nc", alpha, basis)
+        scale, turn, offset = similarity(face[part.number][_still(part.number)], shape[_still(part.number)])
+        target = (scale * face[part.number] @ turn.T + offset - mean) * weight[:, None]
+        alpha = np.linalg.solve(normal, design.T @ target.reshape(-1))
+    k = len(part.id_basis)
+    person = with_identity(model, jnp.asarray(alpha[:k], jnp.float32))
+    bend = carry_modes(np.einsum("n,npc->pc", alpha[k:], modes)[None], mean, np.asarray(model.mean))[0]
+    mean_of_person = person.mean + jnp.asarray(bend, jnp.float32)
+    return dataclasses.replace(person, mean=mean_of_person), alpha[:k].astype(np.float32)
+
+
+def _still(number: np.ndarray) -> np.ndarray:
+    """Rows of the landmarks that expressions move least."""
+    return np.flatnonzero(np.isin(number, mesh468.STABLE))
+
+
+def _on_the_picture(
+    fit: ClipFit, landmarks: np.ndarray, camera: Camera, frame: Callable[[int], np.ndarray] | None
+) -> ClipFit:
+    if frame is None or fit.model.skeleton is not None:
+        return fit
+    track, _ = refine_track(fit.model, fit.track, landmarks, frame, camera)
+    return fit._replace(track=track)

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from talkjax.face import mesh468
+from talkjax.face.points import landmark_part, landmark_rows
 from talkjax.face.pose import apply_pose
 from talkjax.raster.camera import project
-from talkjax.types import Camera, Pose
+from talkjax.types import Camera, FaceModel, Pose
 
 HEAD_CENTER = (0.0, -0.24, -0.3)
 """Middle of the face between forehead, chin and ears, model space, dm."""
@@ -32,9 +34,15 @@ class CropTrack(NamedTuple):
     side: np.ndarray  # [t]
 
 
-def crop_track(pose: Pose, camera: Camera) -> CropTrack:
-    """The head square of every frame of `pose` (`[t 3]` each)."""
-    point = jnp.asarray(HEAD_CENTER)[None, :]
+def head_center(model: FaceModel) -> np.ndarray:
+    """`HEAD_CENTER` [3] in the frame of any model with the outer corners of the eyes."""
+    corners = landmark_rows(model, mesh468.OUTER_EYE_CORNERS)
+    return landmark_part(model).mean[corners].mean(0) + np.asarray(HEAD_CENTER, np.float32)
+
+
+def crop_track(pose: Pose, camera: Camera, model: FaceModel | None = None) -> CropTrack:
+    """The head square of every frame of `pose` (`[t 3]` each); `model` is the lifted one if omitted."""
+    point = jnp.asarray(HEAD_CENTER if model is None else head_center(model))[None, :]
     center_cam = apply_pose(point, pose)
     center = project(center_cam, camera)[..., 0, :]
     side = SIDE_DM * camera.focal / (camera.distance - center_cam[..., 0, 2])

@@ -2,7 +2,7 @@
 
 clip            training frames, their sound and landmarks
 heldout         the same of the remaining frames; nothing but `evaluate` (and --all_frames) reads it
-track           the person's face model; pose and expression of the training frames
+track           the person's face model; pose and expression of the training frames, refined on the picture
 texture         albedo per training frame and shared, light per frame
 heldout_track   pose, expression and light of the held-out frames, identity and albedo frozen
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -33,13 +33,14 @@ from talkjax.infer.person import (
     load_segment,
 )
 from talkjax.infer.sound_offset import estimate_offset
-from talkjax.media.image import write_image
+from talkjax.media.image import read_image, write_image
 from talkjax.media.reader import ClipInfo, file_sha256, probe, read_audio, read_frames
 from talkjax.progress import SILENT, Progress
 from talkjax.track.bundle import fit_identity
 from talkjax.track.crop import crop_track, cut, native_size, stack_cameras
 from talkjax.track.identity import Identity
 from talkjax.track.landmarks import load_landmark_models, track_landmarks
+from talkjax.track.photometric import SkinPoints, refine_track
 from talkjax.track.temporal import FaceTrack, fit_track
 from talkjax.track.texture import Unwrapper, build_texture_bank, fit_light
 from talkjax.types import SKIN, Camera, FaceModel
@@ -170,6 +171,10 @@ def _stored(frames: Iterable[np.ndarray], folder: Path) -> Iterator[np.ndarray]:
         yield frame
 
 
+def _stored_frames(folder: Path) -> Callable[[int], np.ndarray]:
+    return lambda k: read_image(frame_path(folder, k))
+
+
 def _landmarks(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     with np.load(folder / "landmarks.npz", allow_pickle=False) as data:
         return data["landmarks"], data["valid"]
@@ -189,12 +194,16 @@ def _save_track(folder: Path, track: FaceTrack, sh: np.ndarray) -> None:
 def _track_stage(identity: Identity, camera: Camera, progress: Progress) -> Path:
     def build(folder: Path) -> None:
         landmarks, valid = _landmarks(identity.root / "clip")
-        with progress("3D tracking", 2) as ticker:
+        with progress("3D tracking", 3) as ticker:
             fit = fit_identity(landmarks, valid, camera)
             ticker.update(1)
             track = fit_track(fit.model, landmarks, valid, camera, init=(fit.pose, fit.exp_coeffs))
             ticker.update(1)
+            frame = _stored_frames(identity.root / "clip")
+            track, skin = refine_track(fit.model, track, landmarks, frame, camera)
+            ticker.update(1)
         save_model(folder / "model.npz", fit.model)
+        np.savez(folder / "skin.npz", **skin._asdict())
         _save_track(folder, track, np.zeros((len(landmarks), 3, 9), np.float32))
 
     return identity.run_stage(
@@ -305,8 +314,13 @@ def _heldout_track_stage(identity: Identity, camera: Camera, progress: Progress)
     def build(folder: Path) -> None:
         landmarks, valid = _landmarks(identity.root / "heldout")
         model = load_model(identity.root / "track" / "model.npz")
-        with progress("3D tracking 2", 1) as ticker:
+        with np.load(identity.root / "track" / "skin.npz", allow_pickle=False) as data:
+            known = SkinPoints(data["verts"], data["bary"], data["albedo"])
+        with progress("3D tracking 2", 2) as ticker:
             track = fit_track(model, landmarks, valid, camera)
+            ticker.update(1)
+            frame = _stored_frames(identity.root / "heldout")
+            track, _ = refine_track(model, track, landmarks, frame, camera, known)
             ticker.update(1)
         _save_track(folder, track, np.zeros((len(landmarks), 3, 9), np.float32))
         segment = load_segment(identity.root / "heldout", folder)

@@ -6,6 +6,8 @@ differences. Its matrix is banded (two frames to each side), so a banded Cholesk
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -38,13 +40,14 @@ After face.md §5, which has one value for all expressions; that halves a blink,
 _KIND_OF_AXIS = {
     "blink": "blink",
     **dict.fromkeys(("squint", "wide"), "lids"),
-    **dict.fromkeys(("browInUp", "browOutUp", "browDown", "sneer", "cheek", "puff"), "face"),
-}  # all other axes are the mouth's
+    **dict.fromkeys(("brow", "sneer", "cheek", "puff"), "face"),
+}
+"""What an axis' name contains, in any case of letters -> its kind; all other axes are the mouth's."""
 
 MIN_FRAMES = 3
 _DATA_SHARE = 1 / EFFECTIVE_FRAMES  # a frame's 936 residuals repeat each other about this much
 _DRIFT_FRAMES = 5.0  # a head that is not seen comes to rest within about so many frames
-_ITERATIONS = 12
+_ITERATIONS, _TERM_ITERATIONS = 12, 5
 _WINDOW, _OVERLAP = 1500, 50
 
 
@@ -95,13 +98,42 @@ def fit_track(
     alone = gn.fit_frames(problem, start, observed[used], scale[used], strength=EXP_PRIOR)
     weight = _acceleration_weight(model.exp_names)
     theta = _smooth_windows(problem, gn.bridge(alone, used, len(observed)), observed, scale, weight)
+    return _track_of(theta, scale > 0)
+
+
+class DataTerm(Protocol):
+    """One more thing that a clip's frames say about their unknowns, in the units of the landmark term."""
+
+    def rows(self, low: int, high: int) -> DataTerm: ...
+
+    def linearize(self, theta: np.ndarray) -> gn.Blocks: ...
+
+    def cost(self, theta: np.ndarray) -> np.ndarray: ...
+
+
+def smooth_track(
+    model: FaceModel, track: FaceTrack, landmarks: np.ndarray, camera: Camera, term: DataTerm
+) -> FaceTrack:
+    """The track moved to agree with one more term, under the same prior over time."""
+    valid = np.asarray(track.valid)
+    observed, scale = gn.observations(landmarks, valid)
+    start = np.concatenate(
+        [np.asarray(p) for p in (track.pose.euler, track.pose.translation, track.exp_coeffs)], 1
+    )
+    problem = gn.make_problem(model, camera, free_identity=False)
+    weight = _acceleration_weight(model.exp_names)
+    theta = _smooth_windows(problem, start.astype(np.float64), observed, scale, weight, term)
+    return _track_of(theta, valid)
+
+
+def _track_of(theta: np.ndarray, valid: np.ndarray) -> FaceTrack:
     return FaceTrack(
         pose=Pose(
             euler=jnp.asarray(theta[:, :3], jnp.float32),
             translation=jnp.asarray(theta[:, 3:6], jnp.float32),
         ),
         exp_coeffs=jnp.asarray(theta[:, gn.POSE_SIZE :], jnp.float32),
-        valid=jnp.asarray(scale > 0),
+        valid=jnp.asarray(valid),
     )
 
 
@@ -111,13 +143,15 @@ def _smooth_windows(
     observed: np.ndarray,
     scale: np.ndarray,
     weight: np.ndarray,
+    term: DataTerm | None = None,
 ) -> np.ndarray:
     """`_smooth` over the clip; long clips in overlapping windows, since the prior forgets within a second."""
     out = np.empty_like(theta)
     for start in range(0, len(theta), _WINDOW):
         end = start + _WINDOW
         low, high = max(start - _OVERLAP, 0), min(end + _OVERLAP, len(theta))
-        part = _smooth(problem, theta[low:high], observed[low:high], scale[low:high], weight)
+        more = None if term is None else term.rows(low, high)
+        part = _smooth(problem, theta[low:high], observed[low:high], scale[low:high], weight, more)
         out[start:end] = part[start - low : end - low]
     return out
 
@@ -125,7 +159,9 @@ def _smooth_windows(
 def _acceleration_weight(exp_names: tuple[str, ...]) -> np.ndarray:
     """1 / sigma^2 [6+e] of each unknown's second difference."""
     kinds = ["euler"] * 3 + ["xy"] * 2 + ["depth"]
-    kinds += [_KIND_OF_AXIS.get(name.removesuffix("_R").removesuffix("_L"), "mouth") for name in exp_names]
+    for name in exp_names:
+        words = [kind for word, kind in _KIND_OF_AXIS.items() if word in name.lower()]
+        kinds.append(words[0] if words else "mouth")
     return np.array([ACCELERATION_SIGMA[kind] for kind in kinds]) ** -2.0
 
 
@@ -172,6 +208,7 @@ def _smooth(
     observed: np.ndarray,
     scale: np.ndarray,
     weight: np.ndarray,
+    term: DataTerm | None = None,
 ) -> np.ndarray:
     """Minimizes (data + expression prior) / EFFECTIVE_FRAMES + time prior over a stretch of frames."""
     alpha = np.zeros(0)
@@ -183,13 +220,17 @@ def _smooth(
         prior = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :], strength)[0]
         motion = (theta * _times_stiffness(diagonals, theta) * weight).sum()
         data = gn.data_cost(problem, theta, alpha, observed, scale)
-        return float(data.sum() * _DATA_SHARE + prior.sum() + motion)
+        more = 0.0 if term is None else term.cost(theta).sum()
+        return float(data.sum() * _DATA_SHARE + prior.sum() + motion + more)
 
     mu, cost = 1e-4, total(theta)
-    for _ in range(_ITERATIONS):
+    for _ in range(_ITERATIONS if term is None else _TERM_ITERATIONS):
         blocks = gn.linearize(problem, theta, alpha, observed, scale)
         _, prior_gradient, prior_diagonal = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :], strength)
         hessian, gradient = blocks.hessian * _DATA_SHARE, blocks.gradient * _DATA_SHARE
+        if term is not None:
+            seen = term.linearize(theta)
+            hessian, gradient = hessian + seen.hessian, gradient + seen.gradient
         gradient += _times_stiffness(diagonals, theta) * weight
         hessian[:, index, index] += prior_diagonal
         gradient[:, gn.POSE_SIZE :] += prior_gradient

@@ -118,6 +118,21 @@ def _unwrap(
     return colour, weight, normals
 
 
+def unwrap_points(
+    renderer: FaceRenderer,
+    verts: np.ndarray,
+    bary: np.ndarray,
+    crop: np.ndarray,
+    verts_cam: Float[Array, "v 3"],
+    camera: Camera,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colour, weight and camera-space normal of points of the skin (corners [n 3], bary [n 3]) in a crop."""
+    image = jnp.asarray(crop, jnp.float32) / 255.0
+    region = jnp.full(len(verts), SKIN)
+    parts = _unwrap(renderer, jnp.asarray(verts), jnp.asarray(bary), region, image, verts_cam, camera)
+    return tuple(np.asarray(part) for part in parts)  # type: ignore[return-value]
+
+
 class Unwrapper:
     """Unwraps crops of one person; compiled once for a model, texture size and crop size."""
 

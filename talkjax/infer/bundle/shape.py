@@ -31,7 +31,7 @@ BACKENDS = {"cpu": "loops", "cuda": "static", "rocm": "static", "tpu": "mosaic"}
 def traced_renderer(renderer: FaceRenderer, face: dict[str, Any]) -> FaceRenderer:
     """The renderer with the face as an argument of the program."""
     model = dataclasses.replace(renderer.model, **{name: face[name] for name in FACE_FIELDS})
-    return FaceRenderer(model, renderer.topology, renderer.skin_faces)
+    return FaceRenderer(model, renderer.topology, renderer.normal_faces)
 
 
 def static_model(faces: np.ndarray, face_region: np.ndarray, n_exp: int, n_verts: int) -> FaceModel:
