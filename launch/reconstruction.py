@@ -92,10 +92,8 @@ def make_job(config: ReconstructionConfig, corpus: str | None) -> Job:
             answer, view = jax.device_get(look(state.average, state.batch_stats, part, measures))
             said.append(answer)
             views.append(view)
-        join = lambda *leaves: np.concatenate(leaves)  # noqa: E731
-        return one_shot_figures(
-            stage.model, measures, jax.tree.map(join, *said), held, jax.tree.map(join, *views)
-        )
+        answers, seen = (jax.tree.map(lambda *x: np.concatenate(x), *parts) for parts in (said, views))
+        return one_shot_figures(stage.model, measures, answers, seen, held)
 
     def finish(state: Any, run: Path) -> None:
         figures = dict(evaluate(state, config.steps))

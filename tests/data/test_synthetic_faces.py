@@ -85,6 +85,7 @@ def test_expressions_never_contradict_themselves() -> None:
     assert np.corrcoef(of("mouthSmile_L"), of("mouthSmile_R"))[0, 1] > 0.8
 
 
+@pytest.mark.long
 def test_pictures_show_what_the_truth_says(stage) -> None:
     """Skin differs from what is behind it; the two cameras of the truth agree on the landmarks."""
     images, truth = draw_faces(stage, jax.random.key(3), COUNT, SIZE, faults=False)

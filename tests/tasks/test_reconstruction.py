@@ -13,6 +13,8 @@ from talkjax.tasks.reconstruction import ReconstructionTask, draw_front
 from talkjax.types import FaceCoeffs, Pose
 from tests.tasks.made_up_face import N_EXP, N_ID, N_TEX, made_up_batch, made_up_measures
 
+pytestmark = pytest.mark.long
+
 SIDE, FULL, ROWS = 32, 36, 4
 TURN = 0.2
 
