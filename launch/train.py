@@ -23,7 +23,12 @@ from absl import logging as absl_logging
 
 # No JAX here: a bad flag or folder is refused at once, the slow imports come after
 from launch.load_config import load_config
-from talkjax.config import GeneralMappingConfig, GeneralRefinerConfig, PretrainConfig
+from talkjax.config import (
+    GeneralMappingConfig,
+    GeneralRefinerConfig,
+    PretrainConfig,
+    ReconstructionConfig,
+)
 from talkjax.errors import InputError, TalkjaxError
 from talkjax.train.folder import probe_folder
 
@@ -52,7 +57,7 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 def make_job(config: PretrainConfig, corpus: str | None) -> Job:
     """What a config's class trains."""
     try:
-        from launch import mapping_general, refiner_general
+        from launch import mapping_general, reconstruction, refiner_general
     except ModuleNotFoundError as error:
         if error.name not in ("grain", "tensorflow_datasets", "array_record"):
             raise
@@ -66,6 +71,8 @@ def make_job(config: PretrainConfig, corpus: str | None) -> Job:
         return mapping_general.make_job(config, corpus)
     if isinstance(config, GeneralRefinerConfig):
         return refiner_general.make_job(config, corpus)
+    if isinstance(config, ReconstructionConfig):
+        return reconstruction.make_job(config, corpus)
     raise InputError(f"no job trains a {type(config).__name__}", code="bad_config")
 
 

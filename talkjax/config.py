@@ -229,6 +229,22 @@ class GeneralRefinerConfig(PretrainConfig):
 
 
 @dataclass(frozen=True)
+class ReconstructionConfig(PretrainConfig):
+    """Training of the network from a picture of a face to a model's coefficients."""
+
+    preset: str = option("small", "which network", choices=("small", "resnet50"))
+    steps: int = option(6000, "optimizer steps", minimum=1)
+    batch: int = option(48, "pictures per step, over all devices and hosts", minimum=1)
+    learning_rate: float = option(1e-3, "peak of the schedule", minimum=0.0)
+    width: int = option(32, "channels of the network's first layer", minimum=4)
+    photometric: float = option(
+        0.0, "factor of the terms that explain the picture through the rasterizer; 0: without", minimum=0.0
+    )
+    face_model: str = option("", "full head (.npz) of which faces are drawn where no corpus is given")
+    size: int = option(128, "side of faces drawn without a corpus, px", minimum=32)
+
+
+@dataclass(frozen=True)
 class RefinerConfig(Config):
     """Fine-tuning of the net from composed frames to photographic ones."""
 

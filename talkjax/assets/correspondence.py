@@ -75,6 +75,14 @@ def _normals(verts: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
 
 
+def place_on_surface(
+    verts: np.ndarray, faces: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Corners [468 3] and barycentrics [468 3] of the places of a mesh nearest to all 468 landmarks."""
+    points = np.asarray(points, np.float64)
+    return _Surface(np.asarray(verts, np.float64), faces).nearest(points, _normals(points, _SKIN_FACES))
+
+
 class _Surface:
     """A triangle mesh that tells the nearest of its points."""
 

@@ -98,7 +98,7 @@ def hair_mask(points_cm: np.ndarray, softness: float = 0.5) -> np.ndarray:
     return smoothstep(points_cm[..., 1] - line, -softness, softness) * ~ear
 
 
-def _front_decal(polygons: list[np.ndarray], blur_cm: float, per_cm: int = 50) -> np.ndarray:
+def front_decal(polygons: list[np.ndarray], blur_cm: float, per_cm: int = 50) -> np.ndarray:
     """Filled polygons (front view, cm; mirrored over x = 0) as a soft mask over x, y in [-10, 10]."""
     image = np.zeros((20 * per_cm, 20 * per_cm), np.uint8)
     for polygon in polygons:
@@ -109,7 +109,7 @@ def _front_decal(polygons: list[np.ndarray], blur_cm: float, per_cm: int = 50) -
     return cv2.GaussianBlur(image.astype(np.float32) / 255, (0, 0), blur_cm * per_cm)
 
 
-def _sample_decal(decal: np.ndarray, points_cm: np.ndarray, per_cm: int = 50) -> np.ndarray:
+def sample_decal(decal: np.ndarray, points_cm: np.ndarray, per_cm: int = 50) -> np.ndarray:
     shape = points_cm.shape[:-1]
     x = ((points_cm[..., 0] + 10) * per_cm).astype(np.float32).reshape(-1, 1)
     y = ((10 - points_cm[..., 1]) * per_cm).astype(np.float32).reshape(-1, 1)
@@ -126,34 +126,36 @@ def brow_band() -> np.ndarray:
     return np.concatenate([spine + half[:, None] * (0, 1), (spine - half[:, None] * (0, 1))[::-1]])
 
 
+def blood_area(p: np.ndarray) -> np.ndarray:
+    """Where blood shows through: cheeks, nose, chin, ears, lids; about 0..1."""
+    mirrored = p * (np.sign(p[..., :1]) * (1, 0, 0) + (0, 1, 1))
+    cheeks = bump(mirrored, (4.9, -0.2, 8.5), (2.3, 1.9, 4.0))
+    nose = bump(mirrored, (0.0, -0.2, 12.8), (1.4, 1.2, 1.6))
+    chin = 0.5 * bump(mirrored, (0.0, -6.6, 11.0), (1.8, 1.2, 3.0))
+    ears = 0.8 * bump(mirrored, (9.2, 1.2, -0.5), (1.4, 3.4, 3.0))
+    lids = 0.55 * bump(mirrored, (3.1, 3.5, 9.0), (1.9, 1.0, 3.0))
+    return np.clip(cheeks + nose + chin + ears + lids, 0.0, 1.2)
+
+
+def beard_area(p: np.ndarray) -> np.ndarray:
+    """Beard area 0..1: upper lip, chin, jaw to the sideburns, fading on the neck."""
+    x = np.abs(p[..., 0])
+    jaw = smoothstep(p[..., 1] + 0.55 * x, 0.6, -1.2) * smoothstep(p[..., 1], -13.5, -9.5)
+    cheeks = smoothstep(x, 5.6, 7.0) * smoothstep(p[..., 1], 2.0, 0.0) * smoothstep(p[..., 1], -13, -9.5)
+    upper_lip = smoothstep(p[..., 1], -1.35, -1.9) * smoothstep(x, 3.3, 2.4)
+    return np.clip(np.maximum(np.maximum(jaw, 0.8 * cheeks), upper_lip), 0, 1) * smoothstep(
+        p[..., 2], 0.5, 2.5
+    )
+
+
 class SkinPainter:
     """Skin colour and shine at any place of the neutral head."""
 
     def __init__(self, look: Look, noise: SpaceNoise, lids_cm: np.ndarray) -> None:
         self._look, self._noise, self._lids = look, noise, lids_cm
         half = np.array(LIP_OUTLINE)
-        self._lips = _front_decal([half], 0.07)
-        self._brow = _front_decal([brow_band()], 0.13)
-
-    def _blood(self, p: np.ndarray) -> np.ndarray:
-        """Where blood shows through: cheeks, nose, chin, ears, lids; about 0..1."""
-        mirrored = p * (np.sign(p[..., :1]) * (1, 0, 0) + (0, 1, 1))
-        cheeks = bump(mirrored, (4.9, -0.2, 8.5), (2.3, 1.9, 4.0))
-        nose = bump(mirrored, (0.0, -0.2, 12.8), (1.4, 1.2, 1.6))
-        chin = 0.5 * bump(mirrored, (0.0, -6.6, 11.0), (1.8, 1.2, 3.0))
-        ears = 0.8 * bump(mirrored, (9.2, 1.2, -0.5), (1.4, 3.4, 3.0))
-        lids = 0.55 * bump(mirrored, (3.1, 3.5, 9.0), (1.9, 1.0, 3.0))
-        return np.clip(cheeks + nose + chin + ears + lids, 0.0, 1.2)
-
-    def _stubble(self, p: np.ndarray) -> np.ndarray:
-        """Beard area 0..1: upper lip, chin, jaw to the sideburns, fading on the neck."""
-        x = np.abs(p[..., 0])
-        jaw = smoothstep(p[..., 1] + 0.55 * x, 0.6, -1.2) * smoothstep(p[..., 1], -13.5, -9.5)
-        cheeks = smoothstep(x, 5.6, 7.0) * smoothstep(p[..., 1], 2.0, 0.0) * smoothstep(p[..., 1], -13, -9.5)
-        upper_lip = smoothstep(p[..., 1], -1.35, -1.9) * smoothstep(x, 3.3, 2.4)
-        return np.clip(np.maximum(np.maximum(jaw, 0.8 * cheeks), upper_lip), 0, 1) * smoothstep(
-            p[..., 2], 0.5, 2.5
-        )
+        self._lips = front_decal([half], 0.07)
+        self._brow = front_decal([brow_band()], 0.13)
 
     def paint(self, points: np.ndarray, fine: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Positions [..., 3] dm -> (albedo [..., 3] linear, shine [...] 0..1); `fine` adds pores."""
@@ -162,7 +164,7 @@ class SkinPainter:
         skin = linear_from_srgb(look.skin)
         mottle = noise.fractal(p, 2.4, 4)
         albedo = skin * (1 + 0.045 * mottle[..., None] * (0.7, 1.0, 1.1))
-        blood = self._blood(p) * (1 + 0.25 * noise.field(p, 0.9))
+        blood = blood_area(p) * (1 + 0.25 * noise.field(p, 0.9))
         albedo = albedo * (1 + blood[..., None] * np.array([0.03, -0.20, -0.19]))
         mirrored = p * (np.sign(p[..., :1]) * (1, 0, 0) + (0, 1, 1))
         under_eye = bump(mirrored, (2.9, 2.35, 9.2), (1.25, 0.45, 2.5)) + 0.8 * bump(
@@ -193,11 +195,11 @@ class SkinPainter:
         """Colour of the skin under brows, beard and scalp hair."""
         noise = self._noise
         hair = linear_from_srgb(self._look.hair)
-        beard = self._look.stubble * self._stubble(p)
+        beard = self._look.stubble * beard_area(p)
         if fine:
             beard = beard * np.clip(0.65 + 0.55 * noise.field(p, 0.075) + 0.25 * noise.field(p, 0.5), 0, 1.6)
         albedo = albedo * (1 - 0.42 * beard[..., None] * np.array([1.0, 0.93, 0.86]))
-        brow = 0.34 * _sample_decal(self._brow, p)
+        brow = 0.34 * sample_decal(self._brow, p)
         albedo = albedo * (1 - brow[..., None]) + brow[..., None] * hair * 1.3
         ragged = p + (0.30 * noise.field(p * (1.0, 0.3, 1.0), 0.22))[..., None] * (0, 1, 0)
         scalp = 0.92 * hair_mask(ragged - (0, 0.5, 0), 0.9)
@@ -207,7 +209,7 @@ class SkinPainter:
     def _paint_lips(
         self, p: np.ndarray, albedo: np.ndarray, shine: np.ndarray, fine: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        lips = _sample_decal(self._lips, p) * (p[..., 2] > 8.5)
+        lips = sample_decal(self._lips, p) * (p[..., 2] > 8.5)
         wrinkles = self._noise.field(p * (1.0, 0.16, 0.16), 0.11) if fine else 0.0
         color = linear_from_srgb(self._look.lips) * (1 + 0.10 * np.asarray(wrinkles)[..., None])
         upper = smoothstep(p[..., 1], -3.38, -3.2)  # the upper lip faces down and reads darker

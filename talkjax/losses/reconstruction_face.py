@@ -60,7 +60,7 @@ def photometric(
 def landmark(
     projected: Float[Array, "*b n 2"],
     detected: Float[Array, "*b n 2"],
-    weights: Float[np.ndarray, "n"] = LANDMARK_WEIGHTS,
+    weights: Float[Array | np.ndarray, "n"] = LANDMARK_WEIGHTS,
 ) -> Float[Array, ""]:
     """Sum over landmarks of weight * squared distance, over their number (not over the sum of weights)."""
     squared = jnp.sum(jnp.square(projected - detected), -1)

@@ -16,15 +16,25 @@ import talkjax  # noqa: F401  (before JAX)
 import jax
 import numpy as np
 
+from talkjax.nets.reconstruction_net import CoeffSizes
+from talkjax.nets.reconstruction_small import SmallReconstructionNet
 from talkjax.tasks.mapping_general import GeneralBatch, GeneralMappingTask, GeneralScales
+from talkjax.tasks.reconstruction import ReconstructionBatch, ReconstructionTask
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerBatch, RefinerInputs
 from talkjax.tasks.refiner_paper import PaperBatch, PaperRefinerSettings, PaperRefinerTask
 from talkjax.train import sharding
 from talkjax.train.job import Job, Phase, compile_step, initial, make_layout
+from tests.tasks.made_up_face import N_EXP as N_EXP_MADE_UP
+from tests.tasks.made_up_face import N_ID, N_TEX, made_up_batch, made_up_measures
 
 BATCH, SIZE, N_EXP, N_VALUES, N_FEATURES = 8, 128, 43, 16, 12
 LAYOUTS = {"data": (8, 1, 1), "fsdp": (2, 4, 1), "model": (2, 2, 2)}
-COMPARED = {"mapping": ("data", "fsdp", "model"), "lite": ("data", "fsdp"), "paper": ("data", "model")}
+COMPARED = {
+    "mapping": ("data", "fsdp", "model"),
+    "lite": ("data", "fsdp"),
+    "paper": ("data", "model"),
+    "reconstruction": ("data",),
+}
 
 
 def mapping_job(accumulate: int = 1, dtype: str = "float32") -> tuple[Job, Any]:
@@ -105,7 +115,21 @@ def paper_job(accumulate: int = 1, dtype: str = "float32") -> tuple[Job, Any]:
     return job, batch
 
 
-JOBS = {"mapping": mapping_job, "lite": lite_job, "paper": paper_job}
+def reconstruction_job(accumulate: int = 1, dtype: str = "float32") -> tuple[Job, Any]:
+    """Drawn faces and the rasterizer: a made-up face of 49 vertices."""
+    del dtype
+    net = SmallReconstructionNet(CoeffSizes(N_ID, N_EXP_MADE_UP, N_TEX), width=4)
+    task = ReconstructionTask(net, 32, 100, 1e-3, photometric=1.0, accumulate=accumulate)
+
+    def batch(step: int) -> ReconstructionBatch:
+        return made_up_batch(BATCH, 36, step)
+
+    step = [Phase(0, task.train_step)]
+    job = Job("reconstruction", task.init, step, lambda rows: None, constants=(made_up_measures(),))  # type: ignore[arg-type, return-value]
+    return job, batch
+
+
+JOBS = {"mapping": mapping_job, "lite": lite_job, "paper": paper_job, "reconstruction": reconstruction_job}
 
 
 def run(name: str, layout: tuple[int, int, int], steps: int, accumulate: int = 1) -> dict[str, Any]:

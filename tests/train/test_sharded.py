@@ -17,7 +17,7 @@ from talkjax.train import sharding
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "tests" / "goldens" / "shardings"
 STEPS = 20
-TASKS = ("mapping", "lite", "paper")
+TASKS = ("mapping", "lite", "paper", "reconstruction")
 PAIRS = [
     ("mapping", "data"),
     ("mapping", "fsdp"),
@@ -26,6 +26,7 @@ PAIRS = [
     ("lite", "fsdp"),
     ("paper", "data"),
     ("paper", "model"),
+    ("reconstruction", "data"),
 ]
 
 

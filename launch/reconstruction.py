@@ -1,0 +1,140 @@
+"""The job behind configs/reconstruction_synthetic.py: drawn faces -> checkpoints, `weights.npz`,
+`report.json`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from talkjax.assets.model_file import load_model
+from talkjax.config import ReconstructionConfig
+from talkjax.data.face_shards import MARGIN, FaceFolder, draw_group, joined
+from talkjax.data.reconstruction_rows import DrawnInput, FolderRows, batch_of, face_measures
+from talkjax.data.synthetic_faces import FaceStage
+from talkjax.data.train_input import GrainInput
+from talkjax.errors import InputError
+from talkjax.evaluate.one_shot import one_shot_figures
+from talkjax.nets.reconstruction_net import CoeffSizes, ReconstructionNet
+from talkjax.nets.reconstruction_small import SmallReconstructionNet
+from talkjax.tasks.reconstruction import ReconstructionBatch, ReconstructionTask
+from talkjax.track.durable import write_json
+from talkjax.train.feed import TrainInput
+from talkjax.train.job import Job, Phase
+from talkjax.train.params_file import save_params
+from talkjax.train.sharding import Rows
+from talkjax.types import FaceModel
+
+LOOKED_AT = 512  # held-out faces
+_EVAL_BATCH = 64
+_UNSEEN = 977  # added to the seed of faces that are drawn for evaluation
+_log = logging.getLogger("talkjax")
+
+
+def make_net(config: ReconstructionConfig, model: FaceModel, platform: str) -> Any:
+    """The network of a preset, for a model's coefficients."""
+    n_tex = 0 if model.tex_basis is None else model.tex_basis.shape[0]
+    sizes = CoeffSizes(id=model.id_basis.shape[0], exp=model.exp_basis.shape[0], tex=n_tex)
+    dtype = jnp.dtype(config.dtype_name(platform))
+    if config.preset == "small":
+        return SmallReconstructionNet(sizes, width=config.width, dtype=dtype)
+    return ReconstructionNet(sizes, width=config.width, dtype=dtype)
+
+
+def make_job(config: ReconstructionConfig, corpus: str | None) -> Job:
+    """Opens the folder of faces, or makes a stage to draw them on.
+
+    Raises:
+      InputError: neither is given, or not what it should be.
+    """
+    folder = None if corpus is None else FaceFolder(corpus, "train")
+    if folder is None and not config.face_model:
+        raise InputError(
+            "no faces are given",
+            fix="--corpus=DIR (launch.make_faces) or --set=face_model=FILE",
+            code="usage",
+        )
+    stage = FaceStage.of(folder.model() if folder else load_model(Path(config.face_model)))
+    size = folder.manifest["size"] if folder else config.size
+    side = round(size / MARGIN)
+    task = ReconstructionTask(
+        make_net(config, stage.model, jax.default_backend()),
+        side,
+        config.steps,
+        config.learning_rate,
+        config.seed,
+        photometric=config.photometric,
+        accumulate=config.accumulate,
+    )
+    measures = face_measures(stage)
+    n_landmarks = len(stage.landmarks.number)
+
+    def input_for(rows: Rows) -> TrainInput:
+        if folder is None:
+            return DrawnInput(stage, size, config.batch, config.seed, rows.index, rows.count)
+        source = FolderRows(folder, config.batch, config.seed, n_landmarks)
+        return GrainInput(source, config.batch, rows.index, rows.count, config.workers, threads=2)
+
+    held = _held_out(corpus, stage, size, config.seed)
+    look = jax.jit(task.eval_step)
+
+    def evaluate(state: Any, step: int) -> Mapping[str, float]:
+        del step
+        said, views = [], []
+        for first in range(0, len(held.focal) - _EVAL_BATCH + 1, _EVAL_BATCH):
+            part = jax.tree.map(lambda x, first=first: x[first : first + _EVAL_BATCH], held)
+            answer, view = jax.device_get(look(state.average, state.batch_stats, part, measures))
+            said.append(answer)
+            views.append(view)
+        answers, seen = (jax.tree.map(lambda *x: np.concatenate(x), *parts) for parts in (said, views))
+        return one_shot_figures(stage.model, measures, answers, seen, held)
+
+    def finish(state: Any, run: Path) -> None:
+        figures = dict(evaluate(state, config.steps))
+        write_json(run / "report.json", figures)
+        half = jax.tree.map(lambda x: np.asarray(x, np.float16), state.average)
+        metadata = {
+            "kind": f"reconstruction_{config.preset}",
+            "side": side,
+            "width": config.width,
+            "model": stage.model.name,
+            "sizes": {"id": measures.n_id, "exp": len(stage.model.exp_names), "tex": len(measures.tex_form)},
+            "exp_names": list(stage.model.exp_names),
+            "head_center": [round(float(x), 5) for x in stage.head_center],
+            "faces_sha256": folder.digest if folder else "",
+            "config": json.loads(config.to_json()),
+            "report": figures,
+        }
+        tree = {"params": half}
+        if state.batch_stats:
+            tree["batch_stats"] = jax.tree.map(lambda x: np.asarray(x, np.float32), state.batch_stats)
+        save_params(run / "weights.npz", tree, metadata)
+        _log.info("held-out faces: %s", json.dumps(figures))
+
+    return Job(
+        name=f"reconstruction_{config.preset}",
+        init=task.init,
+        phases=[Phase(0, task.train_step)],
+        input_for=input_for,
+        corpus=folder.digest if folder else "",
+        constants=(measures,),
+        evaluate=evaluate,
+        finish=finish,
+    )
+
+
+def _held_out(corpus: str | None, stage: FaceStage, size: int, seed: int) -> ReconstructionBatch:
+    """Faces that are not trained on."""
+    if corpus is None:
+        groups = 4
+        rows = joined([draw_group(stage, seed + _UNSEEN, g, size) for g in range(groups)])
+    else:
+        held = FaceFolder(corpus, "heldout")
+        rows = held.rows(range(min(LOOKED_AT, len(held))))
+    return batch_of(rows, len(stage.landmarks.number))

@@ -1,0 +1,184 @@
+"""Reconstruction against faces that are known: 30 people who do not exist, 10 frames each.
+
+    python -m tests.benchmarks.bench_reconstruction_truth --model=FULL_HEAD.npz --clips=30
+    python -m tests.benchmarks.bench_reconstruction_truth --model=FULL_HEAD.npz --weights=runs/.../weights.npz
+
+Rows: landmarks + fit with the identity of one frame, with that of the clip, the same from the true landmarks
+(what the landmark network costs), the network's one shot (with --weights), the mean face. Columns: shape of
+the neutral face and of the face as it moves (rms after alignment, % of the distance between the outer corners
+of the eyes), pose (degrees), expression (mean absolute, 0-1), landmarks (% of the same distance). Frames are
+fitted one by one: there is no motion between them for `fit_clip`'s prior.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import app, flags
+
+import talkjax  # noqa: F401  (before JAX: sets its flags)
+
+# isort: split
+import jax
+import jax.numpy as jnp
+
+from talkjax.assets.model_file import load_model
+from talkjax.data.head_regions import skin_weight
+from talkjax.data.synthetic_faces import FaceStage
+from talkjax.data.truth_clips import TRUTH_SEED, TruthClip, ground_truth_clips
+from talkjax.evaluate.one_shot import OUTER_EYES
+from talkjax.evaluate.reconstruction import expression_error, pose_error, shape_error
+from talkjax.face.crop_pose import network_camera, repose
+from talkjax.face.points import landmark_part, with_identity
+from talkjax.face.pose import rotation
+from talkjax.track import gauss_newton as gn
+from talkjax.track.bundle import EXP_PRIOR, bundle_adjust, initial_theta
+from talkjax.track.crop import SIDE_DM, cut
+from talkjax.track.landmarks import load_landmark_models, track_landmarks
+from talkjax.types import FaceModel, Pose
+
+MODEL = flags.DEFINE_string("model", None, "full head of ICT-FaceKit, npz", required=True)
+CLIPS = flags.DEFINE_integer("clips", 30, "how many people")
+WEIGHTS = flags.DEFINE_string("weights", None, "weights.npz of launch.train")
+SEED = flags.DEFINE_integer("seed", TRUTH_SEED, "another set")
+
+
+def fit(
+    model: FaceModel, landmarks: np.ndarray, camera: Any, per_frame: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """(id_coeffs [t k], theta [t 6+e]); `per_frame` sees one frame at a time."""
+    t = len(landmarks)
+    observed, scale = gn.observations(landmarks, np.ones(t, bool))
+    start = initial_theta(model, landmarks, camera)
+    groups = [slice(k, k + 1) for k in range(t)] if per_frame else [slice(0, t)]
+    alphas, thetas = [], []
+    for g in groups:
+        alpha, theta = bundle_adjust(model, start[g], observed[g], scale[g], camera)
+        person = with_identity(model, jnp.asarray(alpha, jnp.float32))
+        problem = gn.make_problem(person, camera, free_identity=False)
+        thetas.append(gn.fit_frames(problem, theta, observed[g], scale[g], strength=EXP_PRIOR))
+        alphas.append(np.repeat(alpha[None], len(theta), 0))
+    return np.concatenate(alphas), np.concatenate(thetas)
+
+
+class Judge:
+    """Collects the errors of every method."""
+
+    def __init__(self, stage: FaceStage) -> None:
+        skin = stage.regions.verts[skin_weight(stage.regions) > 0]
+        model = stage.model
+        self.mean, self.id_basis, self.exp_basis = (
+            np.asarray(x, np.float64)[..., skin, :] for x in (model.mean, model.id_basis, model.exp_basis)
+        )
+        part = landmark_part(model)
+        ends = [int(np.flatnonzero(part.number == n)[0]) for n in OUTER_EYES]
+        self.ends_mean, self.ends_id = part.mean[ends], part.id_basis[:, ends]
+        self.errors: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+
+    def add(
+        self, name: str, clip: TruthClip, id_coeffs: np.ndarray, exp: np.ndarray, euler: np.ndarray, px: float
+    ) -> None:
+        ends = self.ends_mean + np.tensordot(clip.id_coeffs, self.ends_id, 1)
+        eyes = float(np.linalg.norm(ends[0] - ends[1]))
+        true = self.mean + np.tensordot(clip.id_coeffs, self.id_basis, 1)
+        exp = np.clip(exp, 0.0, 1.0)
+        angle = pose_error(np.asarray(rotation(jnp.asarray(euler))), np.asarray(rotation(clip.pose.euler)))
+        for k in range(len(exp)):
+            found = self.mean + np.tensordot(id_coeffs[k], self.id_basis, 1)
+            moved, true_moved = (np.tensordot(x, self.exp_basis, 1) for x in (exp[k], clip.exp_coeffs[k]))
+            self.errors[name].append(
+                (
+                    shape_error(found, true, eyes),
+                    shape_error(found + moved, true + true_moved, eyes),
+                    float(angle[k]),
+                    expression_error(exp[k], clip.exp_coeffs[k]),
+                    px,
+                )
+            )
+
+    def print(self) -> None:
+        columns = ("shape %", "moved %", "pose deg", "exp", "marks %", "frames")
+        print(" " * 28 + "".join(f"{name:>10s}" for name in columns))
+        for name, rows in self.errors.items():
+            mean = [f"{x:10.{4 if k == 3 else 2}f}" for k, x in enumerate(np.mean(rows, 0))]
+            print(f"{name:28s}" + "".join(mean) + f"{len(rows):10d}")
+
+
+def load_network(path: str) -> Any:
+    """(predict(images [b s s 3] in [0, 1]) -> FaceCoeffs, side)."""
+    from talkjax.nets.reconstruction_net import CoeffSizes, ReconstructionNet
+    from talkjax.nets.reconstruction_small import SmallReconstructionNet
+    from talkjax.train.params_file import load_params
+
+    tree, about = load_params(path)
+    kind = SmallReconstructionNet if about["kind"].endswith("small") else ReconstructionNet
+    net = kind(CoeffSizes(**about["sizes"]), width=about["width"])
+    variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
+    return jax.jit(lambda images: net.apply(variables, images)), about["side"]
+
+
+def one_shot(
+    predict: Any, side: int, stage: FaceStage, clip: TruthClip, marks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(id, exp, euler) from squares around the mean face laid over the landmarks."""
+    theta = initial_theta(stage.model, marks, clip.camera)
+    middle = theta[:, 3:6] + np.einsum("tij,j->ti", np.asarray(rotation(theta[:, :3])), stage.head_center)
+    scale = float(clip.camera.focal) / (float(clip.camera.distance) - middle[:, 2])
+    center = np.asarray(clip.camera.center) + scale[:, None] * middle[:, :2] * [1, -1]
+    sides = SIDE_DM * scale
+    crops = np.stack([cut(f, c, s, side) for f, c, s in zip(clip.frames, center, sides, strict=True)])
+    said = predict(jnp.asarray(crops, jnp.float32) / 255)
+    network = network_camera(jnp.asarray(center, jnp.float32), jnp.asarray(sides, jnp.float32))
+    camera = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(crops), *x.shape)), clip.camera)
+    pose = repose(said.pose, jnp.asarray(stage.head_center), network, camera)
+    return np.asarray(said.id_coeffs), np.asarray(said.exp_coeffs), np.asarray(pose.euler)
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    stage = FaceStage.of(load_model(Path(MODEL.value)))
+    models, judge = load_landmark_models(), Judge(stage)
+    network = load_network(WEIGHTS.value) if WEIGHTS.value else None
+    lost, seconds = 0, defaultdict(float)
+    for clip in ground_truth_clips(stage, jax.random.key(SEED.value), CLIPS.value):
+        tracks = [track_landmarks([frame], models) for frame in clip.frames]
+        seen = np.array([bool(t.valid[0]) for t in tracks])
+        lost += int((~seen).sum())
+        marks = np.concatenate([t.landmarks for t in tracks])[seen]
+        part = clip._replace(
+            frames=clip.frames[seen],
+            exp_coeffs=clip.exp_coeffs[seen],
+            pose=Pose(clip.pose.euler[seen], clip.pose.translation[seen]),
+            landmarks=clip.landmarks[seen],
+        )
+        number = np.asarray(stage.model.landmarks.number)
+        true_marks = marks.copy()
+        true_marks[:, number, :2] = part.landmarks
+        away = np.linalg.norm(marks[:, number, :2] - part.landmarks, axis=-1).mean(1)
+        eyes = np.linalg.norm(true_marks[:, 33, :2] - true_marks[:, 263, :2], axis=-1)
+        off = float(100 * (away / eyes).mean())
+        for name, points, per_frame in (
+            ("fit, identity of a frame", marks, True),
+            ("fit, identity of the clip", marks, False),
+            ("fit to true landmarks, clip", true_marks, False),
+        ):
+            begin = time.perf_counter()
+            alpha, theta = fit(stage.model, points, clip.camera, per_frame)
+            seconds[name] += time.perf_counter() - begin
+            judge.add(name, part, alpha, theta[:, 6:], theta[:, :3], 0.0 if "true" in name else off)
+        if network is not None:
+            judge.add("network, one shot", part, *one_shot(*network, stage, part, marks), off)
+        zeros = np.zeros((len(marks), len(clip.id_coeffs)))
+        still = initial_theta(stage.model, marks, clip.camera)
+        judge.add("mean face, rigid", part, zeros, still[:, 6:], still[:, :3], off)
+    judge.print()
+    print(json.dumps({"frames_without_face": lost, "seconds": {k: round(v, 1) for k, v in seconds.items()}}))
+
+
+if __name__ == "__main__":
+    app.run(main)
