@@ -392,10 +392,11 @@ class TrackConfig(Config):
         "model's own texture space), none",
         choices=TEXTURES,
     )
-    photometric: bool = option(
-        False,
-        "move pose and expression until the skin's colors agree in all frames too, not landmarks alone; "
-        "takes about as long again",
+    fit: str = option(
+        "landmarks",
+        "landmarks; photometric (then moved until the skin's colors agree in all frames too, about as long "
+        "again); network (no fit: the small reconstruction network's answers, for --model=ict)",
+        choices=("landmarks", "photometric", "network"),
     )
     texture_modes: int = option(
         0, "also keep N components of how the texture changes from frame to frame", minimum=0, maximum=64

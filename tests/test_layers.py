@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "train": _MODELS | {"nets", "losses", "tasks", "media.image"},
     "data": _ALL_BUT_TRAIN,
     "evaluate": _ALL_BUT_TRAIN,
-    "track": _ALL_BUT_TRAIN | {"train.finetune"},
+    "track": _ALL_BUT_TRAIN | {"train.finetune", "train.params_file"},
     "infer": _ALL_BUT_TRAIN | _FINETUNING,
     "api": _ALL_BUT_TRAIN | {"train"},
     "cli": _ALL_BUT_TRAIN | {"train", "api"},

@@ -18,8 +18,9 @@ from talkjax.track.bundle import MAX_BUNDLE_FRAMES, bundle_adjust, fit_identity,
 from talkjax.track.gauss_newton import landmark_weights
 from talkjax.track.lift import similarity, usable_frames
 from talkjax.track.photometric import refine_track
+from talkjax.track.regressed import Regressed
 from talkjax.track.temporal import FaceTrack, fit_track
-from talkjax.types import Camera, FaceModel
+from talkjax.types import Camera, FaceModel, Pose
 
 STATISTICAL_ID_PRIOR = 10.0
 """Of a model of many people, whose landmarks were found on its mesh: in % of the eye distance squared they
@@ -140,6 +141,29 @@ def onto_face(model: FaceModel, face: np.ndarray) -> tuple[FaceModel, np.ndarray
 def _still(number: np.ndarray) -> np.ndarray:
     """Rows of the landmarks that expressions move least."""
     return np.flatnonzero(np.isin(number, mesh468.STABLE))
+
+
+def fit_of_network(said: Regressed, model: FaceModel | None) -> ClipFit:
+    """The network's answers as the fit of a clip: one identity (the median), pose and expression as said.
+
+    Raises:
+      InputError: the model is not the one that the network answers in.
+    """
+    k = said.coeffs.id_coeffs.shape[-1]
+    if model is None or model.exp_names != said.exp_names or model.id_basis.shape[0] < k:
+        raise InputError(
+            f"the reconstruction network does not answer in the axes of {model.name if model else 'lifted'}",
+            expected=f"--model={said.model}",
+            fix=f"use --model={said.model} (talkjax assets convert --kind={said.model}), or --fit=landmarks",
+            code="other_model",
+        )
+    alpha = np.zeros(model.id_basis.shape[0], np.float32)
+    alpha[:k] = said.identity()
+    signed = np.asarray(model.exp_signed)
+    exp = np.where(signed, said.coeffs.exp_coeffs, np.maximum(said.coeffs.exp_coeffs, 0.0))
+    pose = Pose(jnp.asarray(said.coeffs.pose.euler), jnp.asarray(said.coeffs.pose.translation))
+    track = FaceTrack(pose, jnp.asarray(exp, jnp.float32), jnp.asarray(said.valid))
+    return ClipFit(with_identity(model, jnp.asarray(alpha)), alpha, track)
 
 
 def _on_the_picture(

@@ -31,13 +31,14 @@ from talkjax.media.writer import VideoWriter
 from talkjax.progress import Progress
 from talkjax.raster.camera import project
 from talkjax.results import TrackResult
-from talkjax.track.clip_fit import ClipFit, fit_clip
+from talkjax.track.clip_fit import ClipFit, fit_clip, fit_of_network
 from talkjax.track.clip_texture import ClipTexture, frame_verts, texture_of_clip
 from talkjax.track.durable import write_json
 from talkjax.track.face_glb import face_glb
 from talkjax.track.landmarks import LandmarkTrack, load_landmark_models, track_landmarks
 from talkjax.track.model_choice import LIFTED, ModelChoice, choose_model
 from talkjax.track.overlay import Overlay
+from talkjax.track.regressed import regress_clip
 from talkjax.track.standard_pose import standard_track
 from talkjax.track.track_files import (
     coefficient_arrays,
@@ -89,9 +90,7 @@ def run(clip: Path, out: Path, config: TrackConfig, progress: Progress) -> Track
             )
         _check_faces(clip, found)
         with timed("fit"), progress("3D tracking", 1) as ticker:
-            frames = _frames(clip, config, int(count)) if config.photometric else None
-            frame = None if frames is None else _in_order(frames)
-            fit = fit_clip(found.landmarks, found.valid, camera, choice.model, frame)
+            fit = _fit(clip, found, camera, choice, config)
             ticker.update(1)
         with timed("texture"):
             texture = _texture(clip, fit, camera, config, progress)
@@ -125,6 +124,16 @@ def _check_texture(choice: ModelChoice, config: TrackConfig) -> None:
 def _frames(clip: Path, config: TrackConfig, count: int) -> Iterator[np.ndarray]:
     whole = config.max_seconds is None
     return islice(read_frames(clip, max_seconds=_LONGEST if whole else math.inf), count)
+
+
+def _fit(
+    clip: Path, found: LandmarkTrack, camera: Camera, choice: ModelChoice, config: TrackConfig
+) -> ClipFit:
+    frames = _frames(clip, config, len(found.valid))
+    if config.fit != "network":
+        frame = _in_order(frames) if config.fit == "photometric" else None
+        return fit_clip(found.landmarks, found.valid, camera, choice.model, frame)
+    return fit_of_network(regress_clip(found.landmarks, found.valid, camera, frames), choice.model)
 
 
 def _in_order(frames: Iterator[np.ndarray]) -> Callable[[int], np.ndarray]:

@@ -1,0 +1,102 @@
+"""A clip's coefficients from the small reconstruction network: no fit, one look at each frame.
+
+The network answers in the axes of ICT-FaceKit's model (`docs/reconstruction_card.md`); its numbers need no
+model file, a mesh does.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from talkjax.assets.correspondence import landmark_template
+from talkjax.face.crop_pose import network_camera, repose
+from talkjax.nets.reconstruction_net import CoeffSizes
+from talkjax.nets.reconstruction_small import SmallReconstructionNet
+from talkjax.track.crop import CropTrack, crop_track, cut
+from talkjax.track.lift import rigid_pose, usable_frames
+from talkjax.train.params_file import load_params
+from talkjax.types import Camera, FaceCoeffs, Pose
+
+WEIGHTS = Path(__file__).parents[1] / "data" / "embedded" / "reconstruction_small.npz"
+BATCH = 16
+
+
+class Regressed(NamedTuple):
+    """What the network says of each frame of a clip (numpy, leading axis t).
+
+    coeffs: of the model `model` with expression axes `exp_names`; the pose is that before the clip's camera.
+    valid: frames with landmarks to cut by; others repeat the nearest one.
+    """
+
+    coeffs: FaceCoeffs
+    valid: np.ndarray
+    model: str
+    exp_names: tuple[str, ...]
+
+    def identity(self) -> np.ndarray:
+        """id_coeffs [k] of the clip: the median over its frames."""
+        return np.median(np.asarray(self.coeffs.id_coeffs)[self.valid], axis=0)
+
+
+@functools.cache
+def small_network(path: Path = WEIGHTS) -> tuple[Callable[[Any], FaceCoeffs], dict[str, Any]]:
+    """(images [b s s 3] uint8 -> FaceCoeffs, what is known of the network).
+
+    Raises:
+      InputError: the file is damaged.
+    """
+    tree, about = load_params(path)
+    variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
+    net = SmallReconstructionNet(CoeffSizes(**about["sizes"]), width=about["width"])
+
+    @jax.jit
+    def answer(images: jax.Array) -> FaceCoeffs:
+        coeffs: Any = net.apply(variables, images.astype(jnp.float32) / 255.0)
+        return coeffs  # type: ignore[no-any-return]
+
+    return answer, about
+
+
+def face_squares(landmarks: np.ndarray, valid: np.ndarray, camera: Camera) -> tuple[CropTrack, np.ndarray]:
+    """Head squares by a rigid fit of the landmark template to [t 478 3] px; the frames that have one."""
+    size = tuple(round(2 * float(c)) for c in np.asarray(camera.center))
+    used = np.flatnonzero(usable_frames(landmarks, (size[0], size[1]), valid))
+    seen = np.zeros(len(landmarks), bool)
+    seen[used] = True
+    if not len(used):
+        return CropTrack(np.zeros((len(landmarks), 2), np.float32), np.ones(len(landmarks), np.float32)), seen
+    squares = crop_track(rigid_pose(landmarks[used], landmark_template(), camera), camera)
+    nearest = np.abs(np.arange(len(landmarks))[:, None] - used).argmin(1)
+    return CropTrack(squares.center[nearest], squares.side[nearest]), seen
+
+
+def regress_clip(
+    landmarks: np.ndarray, valid: np.ndarray, camera: Camera, frames: Iterable[np.ndarray]
+) -> Regressed:
+    """Coefficients of every frame.
+
+    Args:
+      landmarks: [t 478 3] px, valid: [t] bool, from `track_landmarks`: they say where the face is.
+      camera: of the clip.
+      frames: t pictures [h w 3] uint8 RGB.
+    """
+    answer, about = small_network()
+    squares, seen = face_squares(landmarks, valid, camera)
+    crops = [
+        cut(frame, squares.center[k], float(squares.side[k]), about["side"]) for k, frame in enumerate(frames)
+    ]
+    padded = np.stack(crops + crops[-1:] * (-len(crops) % BATCH))
+    parts = [jax.device_get(answer(padded[i : i + BATCH])) for i in range(0, len(padded), BATCH)]
+    said: FaceCoeffs = jax.tree.map(lambda *x: np.concatenate(x)[: len(crops)], *parts)
+    network = network_camera(jnp.asarray(squares.center), jnp.asarray(squares.side))
+    whole = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(crops), *x.shape)), camera)
+    pose = repose(said.pose, jnp.asarray(about["head_center"], jnp.float32), network, whole)
+    pose = Pose(np.asarray(pose.euler), np.asarray(pose.translation))  # type: ignore[arg-type]
+    return Regressed(said.replace(pose=pose), seen, about["model"], tuple(about["exp_names"]))  # type: ignore[attr-defined]
