@@ -3,7 +3,7 @@
 Re-creates Yi et al., "Audio-driven Talking Face Video Generation with Learning-based
 Personalized Head Pose" (arXiv 2002.10137) in JAX and Flax. The three verbs a person needs
 are here: `prepare`, `finetune`, `generate`, and `evaluate` tells how well it went. `export`
-puts a person into one file, which `load` opens.
+puts a person into one file, which `load` opens. `track` writes what it sees of a face as files.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from talkjax.api import finetune as finetune
     from talkjax.api import generate as generate
     from talkjax.api import prepare as prepare
+    from talkjax.api import track as track
     from talkjax.infer.bundle.runtime import load as load
 
-_VERBS = ("doctor", "evaluate", "export", "finetune", "generate", "prepare")
+_VERBS = ("doctor", "evaluate", "export", "finetune", "generate", "prepare", "track")
 _MODULES = {**dict.fromkeys(_VERBS, "talkjax.api"), "load": "talkjax.infer.bundle.runtime"}
 __all__ = ["__version__", "load", *_VERBS]
 

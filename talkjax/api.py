@@ -12,12 +12,21 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from talkjax.config import Config, EvaluateConfig, ExportConfig, FinetuneConfig, GenerateConfig, PrepareConfig
+from talkjax.config import (
+    Config,
+    EvaluateConfig,
+    ExportConfig,
+    FinetuneConfig,
+    GenerateConfig,
+    PrepareConfig,
+    TrackConfig,
+)
 from talkjax.errors import InputError
 from talkjax.media.container import check_file
+from talkjax.media.output_folder import check_output_folder
 from talkjax.media.writer import check_output
 from talkjax.progress import SILENT, Progress
-from talkjax.results import EvaluateResult, ExportResult, GenerateResult
+from talkjax.results import EvaluateResult, ExportResult, GenerateResult, TrackResult
 from talkjax.track.identity import Identity, delete_identity
 from talkjax.track.identity_record import identity_folder, read_consent
 
@@ -226,6 +235,32 @@ def export(
 
     with person.lock(shared=True):
         return run(person, target, checked, progress or SILENT)
+
+
+def track(
+    clip: PathLike,
+    out: PathLike,
+    *,
+    config: TrackConfig | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> TrackResult:
+    """Head pose, expression, mesh and texture of a clip as files of a folder (docs/track.md).
+
+    Args:
+      clip: a video of one person; sound is not needed.
+      out: the folder to write; an earlier run's is replaced only with `overwrite=True`.
+      config: all settings; `settings` replaces single ones, e.g. `model="face.npz", obj_sequence=True`.
+
+    Raises:
+      InputError: the clip shows no face or too little of it, no such model, or `out` cannot be written.
+    """
+    checked = _with_settings(config or TrackConfig(), settings)
+    path = Path(check_file(clip))
+    from talkjax.track.clip_track import SUMMARY, run
+
+    folder = check_output_folder(out, marker=SUMMARY, overwrite=checked.overwrite)
+    return run(path, folder, checked, progress or SILENT)
 
 
 def writable_output(out: PathLike, overwrite: bool, inputs: tuple[Path, ...] = ()) -> Path:

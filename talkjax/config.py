@@ -27,6 +27,8 @@ POSES = ("clip", "generated", "matched", "delta", "fixed")
 """Pose sources without a file."""
 POSE_FILES = ("video", "track")
 """Pose sources with one: `video:FILE`, `track:FILE`."""
+TEXTURES = ("clip", "model", "none")
+"""Where the color of a tracked mesh comes from."""
 
 
 def count_frames(seconds: float) -> int:
@@ -375,6 +377,43 @@ class GenerateConfig(Config):
     def pose_file(self) -> str:
         """The file of `video:FILE` and `track:FILE`, else empty."""
         return self.pose.partition(":")[2]
+
+
+@dataclass(frozen=True)
+class TrackConfig(Config):
+    """From a clip to its head pose, expression, mesh and texture as files."""
+
+    model: str = option(
+        "lifted", "face model: lifted (the person's own, nothing to download), a name, or FILE.npz"
+    )
+    texture: str = option(
+        "clip",
+        "color of the mesh: clip (unwrapped from the frames, completed where never seen), model (the face "
+        "model's own texture space), none",
+        choices=TEXTURES,
+    )
+    photometric: bool = option(
+        False,
+        "move pose and expression until the skin's colors agree in all frames too, not landmarks alone; "
+        "takes about as long again",
+    )
+    texture_modes: int = option(
+        0, "also keep N components of how the texture changes from frame to frame", minimum=0, maximum=64
+    )
+    max_seconds: float | None = option(
+        None, "only the first seconds; none: the whole clip, at most 600 s", minimum=1.0
+    )
+    obj_sequence: bool = option(False, "also write one OBJ per frame, posed", group="output")
+    every: int = option(1, "of the OBJ sequence, only every N-th frame", group="output", minimum=1)
+    overlay: bool = option(True, "write overlay.mp4: the mesh over the clip", group="output")
+    crf: int = option(
+        20,
+        "H.264 quality of the overlay, smaller is larger",
+        group="output",
+        minimum=0,
+        maximum=40,
+    )
+    overwrite: bool = option(False, "replace the folder of an earlier run", group="output")
 
 
 @dataclass(frozen=True)

@@ -59,3 +59,21 @@ class EvaluateResult:
     report: Path
     metrics: Mapping[str, Any] = field(default_factory=dict)
     table: str = ""
+
+
+@dataclass(frozen=True)
+class TrackResult:
+    """A tracked clip.
+
+    Attributes:
+      folder: with coefficients, landmarks, mesh, texture, overlay; docs/track.md says what each is.
+      frames: at 25 fps. valid: of them, with a face.
+      figures: of `track.json`: landmark error, noise of the head.
+      seconds: wall-clock seconds per stage, and of `all`.
+    """
+
+    folder: Path
+    frames: int
+    valid: int
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)

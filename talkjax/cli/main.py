@@ -25,6 +25,7 @@ from talkjax.cli.store import (
     IDENTITY_LIST,
     IDENTITY_SHOW,
 )
+from talkjax.cli.track import TRACK
 from talkjax.cli.verbs import DOCTOR, EVALUATE, EXPORT, FINETUNE, GENERATE, PREPARE
 from talkjax.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, InputError, ResumableStop, TalkjaxError
 
@@ -37,6 +38,7 @@ COMMANDS: dict[str, Command] = {
         GENERATE,
         EVALUATE,
         EXPORT,
+        TRACK,
         MOTION_GENERATE,
         MOTION_PLOT,
         IDENTITY_LIST,

@@ -131,3 +131,58 @@ def plot_frame_quality(
     ax.margins(x=0)
     _legend(ax)
     return _png(figure)
+
+
+def plot_tracking(
+    euler: np.ndarray,
+    translation: np.ndarray,
+    exp: np.ndarray,
+    exp_names: Sequence[str],
+    valid: np.ndarray,
+    fps: float = 25.0,
+) -> bytes:
+    """Head pose and expression of a tracked clip over time.
+
+    Args:
+      euler: `[t 3]` radians. translation: `[t 3]` dm, drawn as centimeters from its median.
+      exp: `[t e]` coefficients: all as a map, the six that move most also as lines.
+      valid: `[t]`; stretches without a face are shaded.
+    """
+    n_exp = exp.shape[1]
+    figure = Figure(figsize=(11, 7.2 + 0.13 * n_exp), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(4, 1, sharex=True, height_ratios=(2, 2, 2.4, max(0.13 * n_exp, 1.5))))
+    seconds = np.arange(len(exp)) / fps
+    moved = 10 * (translation - np.median(translation, axis=0))
+    lines = (
+        (axes[0], np.rad2deg(euler), AXES, "head angle, degrees"),
+        (axes[1], moved, ("right", "up", "toward the camera"), "head position, cm from its median"),
+    )
+    for ax, values, names, label in lines:
+        for color, name, column in zip(COLORS, names, values.T, strict=False):
+            ax.plot(seconds, column, color=color, linewidth=1.1, label=name)
+        ax.set_ylabel(label)
+    strongest = np.argsort(-exp.std(0))[:6]
+    for k, color in zip(sorted(strongest), (*COLORS, "#5c8a3a", "#8a5ca8"), strict=False):
+        axes[2].plot(seconds, exp[:, k], color=color, linewidth=1.0, label=exp_names[k])
+    axes[2].set_ylabel("expression coefficient")
+    limit = max(float(np.percentile(np.abs(exp), 99.5)), 0.1)
+    extent = (-0.5 / fps, (len(exp) - 0.5) / fps, n_exp - 0.5, -0.5)
+    image = axes[3].imshow(
+        exp.T, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, extent=extent, interpolation="nearest"
+    )
+    figure.colorbar(image, ax=axes[3], label="expression coefficient", pad=0.01, aspect=30)
+    step = max(1, n_exp // 60)
+    axes[3].set_yticks(range(0, n_exp, step), [exp_names[k] for k in range(0, n_exp, step)], fontsize=6)
+    axes[3].set_xlabel("seconds")
+    edges = np.flatnonzero(np.diff(np.r_[False, ~np.asarray(valid, bool), False].astype(int)))
+    for ax in axes[:3]:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="y", color=GRID, linewidth=0.8)
+        ax.set_axisbelow(True)
+        ax.margins(x=0)
+        _legend(ax)
+        for first, last in edges.reshape(-1, 2):
+            ax.axvspan(first / fps, last / fps, color=GRID)
+    figure.align_ylabels(axes[:3])
+    return _png(figure)

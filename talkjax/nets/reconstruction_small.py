@@ -63,11 +63,13 @@ class SmallReconstructionNet(nn.Module):
     Attributes:
       sizes: of the face model.
       width: channels of the first stage, at a quarter of the resolution.
+      units: residual units per stage.
       dtype: type of the arithmetic; outputs are float32.
     """
 
     sizes: CoeffSizes = CoeffSizes()
     width: int = 32
+    units: tuple[int, int, int] = (1, 2, 2)
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -86,9 +88,9 @@ class SmallReconstructionNet(nn.Module):
 
         # halved by folding pixels into channels: 12 instead of 3 of them keep the first convolution busy
         x = space_to_depth(4.0 * image.astype(self.dtype) - 2.0, 2)
-        # (channels, channels inside a unit, units) at 1/4, 1/8, 1/16 of the resolution
-        stages = ((1, 1, 1), (3, 1.5, 2), (6, 3, 2))
-        for factor, inner, units in stages:
+        # channels, and channels inside a unit, at 1/4, 1/8, 1/16 of the resolution
+        stages = ((1, 1), (3, 1.5), (6, 3))
+        for (factor, inner), units in zip(stages, self.units, strict=True):
             outer = round(self.width * factor)
             x = nn.relu(conv(x, outer, 3, 2))
             for _ in range(units):

@@ -62,8 +62,8 @@ def fit_clip(
       landmarks: [t 478 3] px, from `track_landmarks`. valid: [t] bool.
       camera: of the clip.
       model: a statistical model with landmarks; None is the default, person-specific one.
-      frame: k -> [h w 3] uint8 RGB; with it, pose and expression are refined on the picture (`photometric`),
-        which models with joints do not have.
+      frame: k -> [h w 3] uint8 RGB, asked once for each frame in order; with it, pose and expression are
+        refined on the picture (`photometric`), which models with joints do not have.
 
     Raises:
       InputError: too few usable frames (see `fit_identity`).

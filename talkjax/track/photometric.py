@@ -243,7 +243,7 @@ def refine_track(
     Args:
       model: the person, without joints; identity in its mean.
       landmarks: [t 478 3] px, as the track was fitted to.
-      frame: k -> [h w 3] uint8 RGB, frame k of the track.
+      frame: k -> [h w 3] uint8 RGB, frame k of the track; asked once for each in order.
       skin: albedo of the person; from this clip when omitted.
 
     Returns:

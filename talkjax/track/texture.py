@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from talkjax.face import mesh468
 from talkjax.face.lighting import AMBIENT, sh_basis
+from talkjax.face.points import landmark_rows, points_at
 from talkjax.face.render import FaceRenderer
 from talkjax.numerics import normalize
 from talkjax.raster.camera import project, to_clip
@@ -25,12 +26,14 @@ from talkjax.raster.interpolate import interpolate
 from talkjax.raster.rasterize import rasterize
 from talkjax.raster.texture import sample_texture
 from talkjax.raster.topology import Topology
-from talkjax.types import EYES, MOUTH, SKIN, Camera, FaceModel
+from talkjax.types import EYES, MOUTH, SKIN, Camera, FaceModel, SurfacePoints
 
 DEPTH_SLACK = 0.035  # dm behind the nearest surface that still counts as seen
 MIN_COSINE = 0.15
 MIN_STRIP = 0.08  # weight (before squaring) of a closed mouth or eye: little, but told from unseen
 FILL_TEXELS = 8.0  # how far colours are carried over the texture's border
+_bands = jax.jit(sh_basis)  # one dispatch for its twenty operations
+
 ALBEDO_SCALE = 180.0  # uint8 per unit of albedo; leaves room above 1 for highlights
 
 
@@ -48,13 +51,32 @@ class Texels(NamedTuple):
         """Texture image `[size size c]` of per-texel values `[n c]`, borders filled with the nearest."""
         return values[self.fill].reshape(self.size, self.size, -1)
 
+    def some(self, rows: np.ndarray) -> Texels:
+        """Those rows alone, without a picture."""
+        parts = (self.used[rows], self.verts[rows], self.bary[rows], self.region[rows])
+        return Texels(self.size, *parts, np.zeros(0, np.int32))
+
+
+def vertex_texels(model: FaceModel) -> Texels:
+    """The model's vertices as texels `[v]` without a picture, to unwrap colors per vertex."""
+    n, faces = model.mean.shape[0], np.asarray(model.faces)
+    region = np.full(n, SKIN)
+    for kind in (MOUTH, EYES):  # a vertex that no skin touches
+        region[faces[np.asarray(model.face_region) == kind].reshape(-1)] = kind
+    region[faces[np.asarray(model.face_region) == SKIN].reshape(-1)] = SKIN
+    corners = np.tile(np.array([1.0, 0.0, 0.0], np.float32), (n, 1))
+    verts = np.repeat(np.arange(n, dtype=np.int32)[:, None], 3, axis=1)
+    return Texels(0, np.arange(n), verts, corners, region, np.zeros(0, np.int32))
+
 
 def texels_of(model: FaceModel, size: int) -> Texels:
     """Rasterizes the triangles in uv space. Overlaps go to the lowest triangle: skin before strips."""
     uvs = np.asarray(model.uvs)
     faces = np.asarray(model.faces)
     flat = np.c_[2 * uvs[:, 0] - 1, 1 - 2 * uvs[:, 1], np.zeros(len(uvs)), np.ones(len(uvs))]
-    fragments = rasterize(jnp.asarray(flat, jnp.float32), Topology.from_faces(faces, len(uvs)), size, size)
+    topology = Topology.from_faces(faces, len(uvs))
+    # one program: compiled in half the time of rasterize's own pieces
+    fragments = jax.jit(lambda clip: rasterize(clip, topology, size, size))(jnp.asarray(flat, jnp.float32))
     face_id = np.asarray(fragments.face_id).reshape(-1)
     index = np.flatnonzero(face_id >= 0)
     owner = face_id[index]
@@ -73,10 +95,40 @@ def texels_of(model: FaceModel, size: int) -> Texels:
     )
 
 
-def _opening(verts: Float[Array, "v 3"], upper: int, lower: int) -> Float[Array, ""]:
-    """Distance of two opposite points over the outer-eye distance."""
-    eyes = jnp.linalg.norm(verts[mesh468.LEFT_EYE_OUTER] - verts[mesh468.RIGHT_EYE_OUTER])
-    return jnp.linalg.norm(verts[upper] - verts[lower]) / eyes
+_OPPOSITE = (
+    *(mesh468.LEFT_EYE_OUTER, mesh468.RIGHT_EYE_OUTER),  # the unit
+    *(mesh468.UPPER_LIP_INNER, mesh468.LOWER_LIP_INNER, 159, 145, 386, 374),  # lips, right and left lids
+)
+
+
+def opening_points(model: FaceModel) -> SurfacePoints | None:
+    """The landmarks that tell how open mouth and eyes are; None for a model that lacks one of them."""
+    number = np.asarray(model.landmarks.number)
+    if not np.isin(_OPPOSITE, number).all():
+        return None
+    rows = landmark_rows(model, np.array(_OPPOSITE))
+    return jax.tree.map(lambda values: values[rows], model.landmarks)
+
+
+def _openings(
+    verts: Float[Array, "v 3"], points: SurfacePoints | None
+) -> tuple[Float[Array, ""] | float, Float[Array, ""] | float]:
+    """Opening of the mouth, and of both eyes together, over the outer-eye distance."""
+    if points is None:
+        return 1.0, 1.0
+    pairs = points_at(verts, points).reshape(4, 2, 3)
+    eyes, lips, right, left = jnp.linalg.norm(pairs[:, 0] - pairs[:, 1], axis=-1)
+    return lips / eyes, (right + left) / eyes
+
+
+@partial(jax.jit, static_argnames=("renderer", "size"))
+def _nearest_depth(
+    renderer: FaceRenderer, verts_cam: Float[Array, "v 3"], camera: Camera, size: int
+) -> Float[Array, "s s"]:
+    """Distance of the face along the view axis in every pixel of a crop, dm; inf beside it."""
+    fragments = rasterize(to_clip(verts_cam, camera, size, size), renderer.topology, size, size)
+    nearest = interpolate(camera.distance - verts_cam[:, 2:], fragments, renderer.topology)[..., 0]
+    return jnp.where(fragments.face_id >= 0, nearest, jnp.inf)
 
 
 @partial(jax.jit, static_argnames=("renderer",))
@@ -85,16 +137,14 @@ def _unwrap(
     verts: Int[Array, "n 3"],
     bary: Float[Array, "n 3"],
     region: Int[Array, "n"],
+    openings: SurfacePoints | None,
     crop: Float[Array, "s s 3"],
+    nearest: Float[Array, "s s"],
     verts_cam: Float[Array, "v 3"],
     camera: Camera,
 ) -> tuple[Float[Array, "n 3"], Float[Array, "n"], Float[Array, "n 3"]]:
     """Colour, weight and camera-space normal of every used texel in one crop."""
     size = crop.shape[0]
-    z_c = camera.distance - verts_cam[:, 2:]
-    fragments = rasterize(to_clip(verts_cam, camera, size, size), renderer.topology, size, size)
-    nearest = interpolate(z_c, fragments, renderer.topology)[..., 0]
-    nearest = jnp.where(fragments.face_id >= 0, nearest, jnp.inf)
 
     def at(values: Float[Array, "v c"]) -> Float[Array, "n c"]:
         return jnp.einsum("nk,nkc->nc", bary, values[verts])
@@ -108,9 +158,8 @@ def _unwrap(
     seen = camera.distance - points[:, 2] < nearest[cell[:, 1], cell[:, 0]] + DEPTH_SLACK
     inside = jnp.all((px >= 0) & (px <= size), axis=-1)
     # A strip has no normal of its own; it is worth as much as it is open.
-    mouth = jnp.clip(6 * _opening(verts_cam, mesh468.UPPER_LIP_INNER, mesh468.LOWER_LIP_INNER), MIN_STRIP, 1)
-    lids = _opening(verts_cam, 159, 145) + _opening(verts_cam, 386, 374)
-    eyes = jnp.clip(4 * lids, MIN_STRIP, 1)
+    lips, lids = _openings(verts_cam, openings)
+    mouth, eyes = jnp.clip(6 * lips, MIN_STRIP, 1), jnp.clip(4 * lids, MIN_STRIP, 1)
     skin = jnp.where(cosine > MIN_COSINE, cosine, 0.0)
     weight = jnp.select([region == SKIN, region == MOUTH, region == EYES], [skin, mouth, eyes])
     weight = jnp.where(seen & inside, weight**2, 0.0)
@@ -129,25 +178,39 @@ def unwrap_points(
     """Colour, weight and camera-space normal of points of the skin (corners [n 3], bary [n 3]) in a crop."""
     image = jnp.asarray(crop, jnp.float32) / 255.0
     region = jnp.full(len(verts), SKIN)
-    parts = _unwrap(renderer, jnp.asarray(verts), jnp.asarray(bary), region, image, verts_cam, camera)
+    depth = _nearest_depth(renderer, verts_cam, camera, crop.shape[0])
+    at = jnp.asarray(verts), jnp.asarray(bary), region, None
+    parts = _unwrap(renderer, *at, image, depth, verts_cam, camera)
     return tuple(np.asarray(part) for part in parts)  # type: ignore[return-value]
 
 
 class Unwrapper:
     """Unwraps crops of one person; compiled once for a model, texture size and crop size."""
 
-    def __init__(self, renderer: FaceRenderer, texture_size: int):
+    def __init__(self, renderer: FaceRenderer, texels: Texels | int):
+        """`texels`: those of the texture to fill, or its size (`texels_of`)."""
         self.renderer = renderer
-        self.texels = texels_of(renderer.model, texture_size)
+        self.texels = texels_of(renderer.model, texels) if isinstance(texels, int) else texels
         # arguments, not constants of the program: XLA would spend seconds folding them
-        self._args = tuple(jnp.asarray(a) for a in (self.texels.verts, self.texels.bary, self.texels.region))
+        arrays = (self.texels.verts, self.texels.bary, self.texels.region)
+        self._args = (*(jnp.asarray(a) for a in arrays), opening_points(renderer.model))
+
+    def depth(self, verts_cam: Float[Array, "v 3"], camera: Camera, size: int) -> Float[Array, "s s"]:
+        """What of the face is nearest in each pixel of a crop; serves `__call__` of any texels."""
+        return _nearest_depth(self.renderer, verts_cam, camera, size)
 
     def __call__(
-        self, crop: np.ndarray, verts_cam: Float[Array, "v 3"], camera: Camera
+        self,
+        crop: np.ndarray,
+        verts_cam: Float[Array, "v 3"],
+        camera: Camera,
+        depth: Float[Array, "s s"] | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Colour `[n 3]` in [0, 1], weight `[n]` in [0, 1] and normals `[n 3]` seen in a uint8 crop."""
+        if depth is None:
+            depth = self.depth(verts_cam, camera, crop.shape[0])
         image = jnp.asarray(crop, jnp.float32) / 255.0
-        colour, weight, normals = _unwrap(self.renderer, *self._args, image, verts_cam, camera)
+        colour, weight, normals = _unwrap(self.renderer, *self._args, image, depth, verts_cam, camera)
         return np.asarray(colour), np.asarray(weight), np.asarray(normals)
 
 
@@ -165,7 +228,7 @@ def fit_light(
     Returns:
       `[3 9]` as stored in `FaceCoeffs.sh_coeffs` (the constant 0.8 of band 0 not included).
     """
-    basis = np.asarray(sh_basis(jnp.asarray(normals)))
+    basis = np.asarray(_bands(jnp.asarray(normals)))
     flat = np.zeros(9)
     flat[0] = 1.0 / basis[0, 0]
     out = np.zeros((3, 9), np.float64)
@@ -185,7 +248,7 @@ def light_on(normals: np.ndarray, sh_coeffs: np.ndarray) -> np.ndarray:
     """Light `[n 3]` on unit normals `[n 3]`, at least 0.05 so that it can be divided by."""
     gamma = np.array(sh_coeffs, np.float32)
     gamma[:, 0] += AMBIENT
-    return np.maximum(np.asarray(sh_basis(jnp.asarray(normals))) @ gamma.T, 0.05)
+    return np.maximum(np.asarray(_bands(jnp.asarray(normals))) @ gamma.T, 0.05)
 
 
 class TextureBank(NamedTuple):
