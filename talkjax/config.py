@@ -235,7 +235,7 @@ class ReconstructionConfig(PretrainConfig):
     preset: str = option("small", "which network", choices=("small", "resnet50"))
     steps: int = option(6000, "optimizer steps", minimum=1)
     batch: int = option(48, "pictures per step, over all devices and hosts", minimum=1)
-    learning_rate: float = option(1e-3, "peak of the schedule", minimum=0.0)
+    learning_rate: float = option(2e-3, "peak of the schedule", minimum=0.0)
     width: int = option(32, "channels of the network's first layer", minimum=4)
     photometric: float = option(
         0.0, "factor of the terms that explain the picture through the rasterizer; 0: without", minimum=0.0

@@ -37,14 +37,14 @@ AVERAGE_DECAY = 0.998
 UNIT = 0.05
 """dm: shape errors count in these (about 5 % of the distance between the eyes)."""
 KNOWN_WEIGHTS = {
-    "shape": 1.0,
-    "identity": 0.5,
+    "shape": 1.5,
+    "identity": 1.0,
     "expression": 0.5,
-    "exp": 8.0,
+    "exp": 16.0,
     "turn": 40.0,
     "landmarks": 1.0,
     "depth": 2.0,
-    "texture": 0.3,
+    "texture": 0.1,
     "light": 1.0,
 }
 
