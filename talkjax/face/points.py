@@ -103,6 +103,12 @@ def landmark_rows(model: FaceModel, numbers: np.ndarray) -> np.ndarray:
     return np.array([row[int(number)] for number in numbers])
 
 
+def landmarks_are_exact(model: FaceModel) -> bool:
+    """Whether the model has all landmarks, each as a vertex: its mesh was made of them."""
+    corner = np.asarray(model.landmarks.bary)[:, 0]
+    return len(corner) == N_MESH and bool((corner == 1.0).all())
+
+
 def landmark_vertices(model: FaceModel) -> np.ndarray:
     """Vertex of each of the 468 landmarks, for a model that has them all as vertices (the lifted one).
 
@@ -110,6 +116,6 @@ def landmark_vertices(model: FaceModel) -> np.ndarray:
       ValueError: its landmarks lie inside triangles, or some are missing.
     """
     number, verts = np.asarray(model.landmarks.number), np.asarray(model.landmarks.verts)
-    if len(number) != N_MESH or (np.asarray(model.landmarks.bary)[:, 0] != 1.0).any():
+    if not landmarks_are_exact(model):
         raise ValueError(f"model {model.name} does not have the {N_MESH} landmarks as vertices")
     return verts[np.argsort(number), 0]

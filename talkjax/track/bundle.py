@@ -30,7 +30,6 @@ EFFECTIVE_FRAMES = 20.0
 """Neighbouring frames repeat each other: the clip's data term counts as this many independent frames."""
 
 ID_PRIOR = 0.5
-EXP_PRIOR = 1.0
 MAX_BUNDLE_FRAMES = 160
 _ITERATIONS = 15
 
@@ -88,7 +87,7 @@ def _fit_independently(model: FaceModel, landmarks: np.ndarray, camera: Camera) 
     observed, scale = gn.observations(landmarks, np.ones(len(landmarks), bool))
     problem = gn.make_problem(model, camera, free_identity=False)
     start = initial_theta(model, landmarks, camera)
-    return gn.fit_frames(problem, start, observed, scale, strength=EXP_PRIOR)
+    return gn.fit_frames(problem, start, observed, scale)
 
 
 def _spread(used: np.ndarray) -> np.ndarray:
@@ -144,7 +143,7 @@ def bundle_adjust(
     theta, alpha = np.array(theta, np.float64), np.zeros(model.id_basis.shape[0])
 
     def total(theta: np.ndarray, alpha: np.ndarray) -> float:
-        prior = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :], EXP_PRIOR)[0]
+        prior = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :])[0]
         data = gn.data_cost(problem, theta, alpha, observed, scale)
         return float((data + prior).sum() / share + id_prior * alpha @ alpha)
 
@@ -174,7 +173,7 @@ def _schur_step(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One damped step of (theta, alpha), the frames' blocks eliminated."""
     m = theta.shape[1]
-    _, prior_gradient, prior_diagonal = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :], EXP_PRIOR)
+    _, prior_gradient, prior_diagonal = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :])
     frame_hessian, frame_gradient = blocks.hessian[:, :m, :m].copy(), blocks.gradient[:, :m].copy()
     index = np.arange(gn.POSE_SIZE, m)
     frame_hessian[:, index, index] += prior_diagonal

@@ -22,7 +22,7 @@ from talkjax.track.regressed import Regressed
 from talkjax.track.temporal import FaceTrack, fit_track
 from talkjax.types import Camera, FaceModel, Pose
 
-STATISTICAL_ID_PRIOR = 10.0
+STATISTICAL_ID_PRIOR = 30.0
 """Of a model of many people, whose landmarks were found on its mesh: in % of the eye distance squared they
 are wrong by more, and alike in all frames, than those of the lifted face. With 0.5 the axes of ICT-FaceKit
 reach almost six standard deviations for nothing."""

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from talkjax.face import mesh468
 from talkjax.face.model import face_verts
-from talkjax.face.points import at_vertices, landmark_part, without_identity
+from talkjax.face.points import at_vertices, landmark_part, landmarks_are_exact, without_identity
 from talkjax.face.pose import apply_pose, rotation
 from talkjax.numerics import einsum
 from talkjax.raster.camera import project
@@ -25,6 +25,11 @@ from talkjax.track.lift import eye_distance_px
 from talkjax.types import Camera, FaceModel, Pose
 
 POSE_SIZE = 6
+
+EXP_PRIOR, EXP_PRIOR_FOUND = 1.0, 30.0
+"""Strength of the expression prior where every landmark is a vertex of the model (the lifted face), and where
+they were found on its mesh: there they are off by some percent of the eye distance, alike in all frames, and
+a weak prior makes expressions of that."""
 
 _CHUNK = 32  # frames at once; bounds the memory of the Jacobians
 _GROUP = 1024  # frames whose matrices are held together
@@ -56,6 +61,7 @@ class LandmarkProblem:
     jointed: FaceModel | None = None
     bary: Float[Array, "n 3"] | None = None
     exp_limit: float = struct.field(pytree_node=False, default=1.3)
+    exp_prior: float = struct.field(pytree_node=False, default=1.0)
 
 
 def landmark_weights() -> np.ndarray:
@@ -87,6 +93,7 @@ def make_problem(model: FaceModel, camera: Camera, *, free_identity: bool) -> La
         jointed=jointed,
         bary=bary,
         exp_limit=model.exp_limit,
+        exp_prior=EXP_PRIOR if landmarks_are_exact(model) else EXP_PRIOR_FOUND,
     )
 
 
@@ -203,18 +210,19 @@ def data_cost(
 
 
 def expression_prior(
-    problem: LandmarkProblem, exp: np.ndarray, strength: float
+    problem: LandmarkProblem, exp: np.ndarray, share: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cost [t], gradient [t e] and Hessian diagonal [t e] of what keeps expressions plausible.
 
-    strength * (e^2 + (30 min(e, 0))^2 for unsigned axes + (9 max(|e| - exp_limit, 0))^2), face.md §5; the
-    gradient and the diagonal are halved, like J'r and J'J of the data term.
+    exp_prior * share * (e^2 + (30 min(e, 0))^2 for unsigned axes + (9 max(|e| - exp_limit, 0))^2), face.md
+    §5; the gradient and the diagonal are halved, like J'r and J'J of the data term.
     """
     negative = np.where(np.asarray(problem.exp_signed), 0.0, np.minimum(exp, 0.0))
     excess = np.sign(exp) * np.maximum(np.abs(exp) - problem.exp_limit, 0.0)
     cost = (exp**2 + (30.0 * negative) ** 2 + (9.0 * excess) ** 2).sum(-1)
     gradient = exp + 900.0 * negative + 81.0 * excess
     diagonal = 1.0 + 900.0 * (negative < 0) + 81.0 * (excess != 0)
+    strength = problem.exp_prior * share
     return strength * cost, strength * gradient, strength * diagonal
 
 
@@ -231,7 +239,6 @@ def fit_frames(
     observed: np.ndarray,
     scale: np.ndarray,
     *,
-    strength: float = 1.0,
     iterations: int = 15,
     tolerance: float = 1e-3,
 ) -> np.ndarray:
@@ -240,14 +247,13 @@ def fit_frames(
     Args:
       theta: [t 6+e] start.
       observed, scale: from `observations`; frames with scale 0 keep their start.
-      strength: weight of the expression prior.
       iterations: upper limit; stops when no frame's cost falls by more than `tolerance` of itself.
 
     Returns:
       theta [t 6+e] float64.
     """
     groups = [
-        _fit_group(problem, theta[rows], observed[rows], scale[rows], strength, iterations, tolerance)
+        _fit_group(problem, theta[rows], observed[rows], scale[rows], iterations, tolerance)
         for rows in (slice(i, i + _GROUP) for i in range(0, len(theta), _GROUP))
     ]
     return np.concatenate(groups)
@@ -258,7 +264,6 @@ def _fit_group(
     theta: np.ndarray,
     observed: np.ndarray,
     scale: np.ndarray,
-    strength: float,
     iterations: int,
     tolerance: float,
 ) -> np.ndarray:
@@ -270,14 +275,14 @@ def _fit_group(
     active = scale > 0
     for _ in range(iterations):
         blocks = linearize(problem, theta, alpha, observed, scale)
-        prior, prior_gradient, prior_diagonal = expression_prior(problem, theta[:, POSE_SIZE:], strength)
+        prior, prior_gradient, prior_diagonal = expression_prior(problem, theta[:, POSE_SIZE:])
         hessian, gradient = blocks.hessian[:, :size, :size], blocks.gradient[:, :size]
         gradient[:, POSE_SIZE:] += prior_gradient
         hessian[:, index, index] += prior_diagonal
         cost = blocks.cost + prior
         step = np.linalg.solve(damp(hessian, mu), gradient[..., None])[..., 0]
         trial = theta - step * active[:, None]
-        trial_prior = expression_prior(problem, trial[:, POSE_SIZE:], strength)[0]
+        trial_prior = expression_prior(problem, trial[:, POSE_SIZE:])[0]
         trial_cost = data_cost(problem, trial, alpha, observed, scale) + trial_prior
         better = active & (trial_cost < cost)
         theta = np.where(better[:, None], trial, theta)

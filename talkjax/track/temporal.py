@@ -20,7 +20,7 @@ from talkjax.face.points import points_at
 from talkjax.face.pose import apply_pose
 from talkjax.raster.camera import project
 from talkjax.track import gauss_newton as gn
-from talkjax.track.bundle import EFFECTIVE_FRAMES, EXP_PRIOR, initial_theta
+from talkjax.track.bundle import EFFECTIVE_FRAMES, initial_theta
 from talkjax.types import Camera, FaceModel, Pose
 
 ACCELERATION_SIGMA = {
@@ -95,7 +95,7 @@ def fit_track(
         start = np.concatenate([np.asarray(p) for p in (init[0].euler, init[0].translation, init[1])], 1)[
             used
         ]
-    alone = gn.fit_frames(problem, start, observed[used], scale[used], strength=EXP_PRIOR)
+    alone = gn.fit_frames(problem, start, observed[used], scale[used])
     weight = _acceleration_weight(model.exp_names)
     theta = _smooth_windows(problem, gn.bridge(alone, used, len(observed)), observed, scale, weight)
     return _track_of(theta, scale > 0)
@@ -214,10 +214,9 @@ def _smooth(
     alpha = np.zeros(0)
     diagonals = _stiffness(scale == 0)
     index = np.arange(gn.POSE_SIZE, theta.shape[1])
-    strength = EXP_PRIOR * _DATA_SHARE
 
     def total(theta: np.ndarray) -> float:
-        prior = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :], strength)[0]
+        prior = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :], _DATA_SHARE)[0]
         motion = (theta * _times_stiffness(diagonals, theta) * weight).sum()
         data = gn.data_cost(problem, theta, alpha, observed, scale)
         more = 0.0 if term is None else term.cost(theta).sum()
@@ -226,7 +225,9 @@ def _smooth(
     mu, cost = 1e-4, total(theta)
     for _ in range(_ITERATIONS if term is None else _TERM_ITERATIONS):
         blocks = gn.linearize(problem, theta, alpha, observed, scale)
-        _, prior_gradient, prior_diagonal = gn.expression_prior(problem, theta[:, gn.POSE_SIZE :], strength)
+        _, prior_gradient, prior_diagonal = gn.expression_prior(
+            problem, theta[:, gn.POSE_SIZE :], _DATA_SHARE
+        )
         hessian, gradient = blocks.hessian * _DATA_SHARE, blocks.gradient * _DATA_SHARE
         if term is not None:
             seen = term.linearize(theta)

@@ -37,7 +37,8 @@ from talkjax.face.crop_pose import network_camera, repose
 from talkjax.face.points import landmark_part, with_identity
 from talkjax.face.pose import rotation
 from talkjax.track import gauss_newton as gn
-from talkjax.track.bundle import EXP_PRIOR, bundle_adjust, initial_theta
+from talkjax.track.bundle import bundle_adjust, initial_theta
+from talkjax.track.clip_fit import STATISTICAL_ID_PRIOR
 from talkjax.track.crop import SIDE_DM, cut
 from talkjax.track.landmarks import load_landmark_models, track_landmarks
 from talkjax.types import FaceModel, Pose
@@ -58,10 +59,10 @@ def fit(
     groups = [slice(k, k + 1) for k in range(t)] if per_frame else [slice(0, t)]
     alphas, thetas = [], []
     for g in groups:
-        alpha, theta = bundle_adjust(model, start[g], observed[g], scale[g], camera)
+        alpha, theta = bundle_adjust(model, start[g], observed[g], scale[g], camera, STATISTICAL_ID_PRIOR)
         person = with_identity(model, jnp.asarray(alpha, jnp.float32))
         problem = gn.make_problem(person, camera, free_identity=False)
-        thetas.append(gn.fit_frames(problem, theta, observed[g], scale[g], strength=EXP_PRIOR))
+        thetas.append(gn.fit_frames(problem, theta, observed[g], scale[g]))
         alphas.append(np.repeat(alpha[None], len(theta), 0))
     return np.concatenate(alphas), np.concatenate(thetas)
 

@@ -58,7 +58,7 @@ def test_expression_prior_derivatives(clip):
     rng = np.random.default_rng(1)
     exp = rng.uniform(-2, 2, (6, 4))
     problem = gn.make_problem(clip.model, clip.camera, free_identity=False)
-    problem = dataclasses.replace(problem, exp_signed=jnp.array([True, False, True, False]))
+    problem = dataclasses.replace(problem, exp_signed=jnp.array([True, False, True, False]), exp_prior=1.0)
     _, gradient, diagonal = gn.expression_prior(problem, exp, 0.7)
     step = 1e-6
     for column in range(4):
