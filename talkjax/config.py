@@ -395,8 +395,9 @@ class TrackConfig(Config):
     fit: str = option(
         "landmarks",
         "landmarks; photometric (then moved until the skin's colors agree in all frames too, about as long "
-        "again); network (no fit: the small reconstruction network's answers, for --model=ict)",
-        choices=("landmarks", "photometric", "network"),
+        "again); network (no fit: the small reconstruction network's answers, for --model=ict); guided "
+        "(those, moved toward the landmarks)",
+        choices=("landmarks", "photometric", "network", "guided"),
     )
     texture_modes: int = option(
         0, "also keep N components of how the texture changes from frame to frame", minimum=0, maximum=64

@@ -16,10 +16,11 @@ from talkjax.face.points import landmark_part, with_identity
 from talkjax.track import gauss_newton as gn
 from talkjax.track.bundle import MAX_BUNDLE_FRAMES, bundle_adjust, fit_identity, initial_theta
 from talkjax.track.gauss_newton import landmark_weights
+from talkjax.track.guided_fit import fit_about
 from talkjax.track.lift import similarity, usable_frames
 from talkjax.track.photometric import refine_track
 from talkjax.track.regressed import Regressed
-from talkjax.track.temporal import FaceTrack, fit_track
+from talkjax.track.temporal import FaceTrack, fit_track, track_of
 from talkjax.types import Camera, FaceModel, Pose
 
 STATISTICAL_ID_PRIOR = 30.0
@@ -164,6 +165,16 @@ def fit_of_network(said: Regressed, model: FaceModel | None) -> ClipFit:
     pose = Pose(jnp.asarray(said.coeffs.pose.euler), jnp.asarray(said.coeffs.pose.translation))
     track = FaceTrack(pose, jnp.asarray(exp, jnp.float32), jnp.asarray(said.valid))
     return ClipFit(with_identity(model, jnp.asarray(alpha)), alpha, track)
+
+
+def guided(fit: ClipFit, landmarks: np.ndarray, camera: Camera) -> ClipFit:
+    """The network's track moved toward the landmarks [t 478 3], frame by frame (`guided_fit`)."""
+    observed, scale = gn.observations(landmarks, np.asarray(fit.track.valid))
+    pose = fit.track.pose
+    start = [np.asarray(x) for x in (pose.euler, pose.translation, fit.track.exp_coeffs)]
+    problem = gn.make_problem(fit.model, camera, free_identity=False)
+    theta = fit_about(problem, np.concatenate(start, axis=1), observed, scale)
+    return fit._replace(track=track_of(theta, np.asarray(fit.track.valid)))
 
 
 def _on_the_picture(

@@ -31,7 +31,7 @@ from talkjax.media.writer import VideoWriter
 from talkjax.progress import Progress
 from talkjax.raster.camera import project
 from talkjax.results import TrackResult
-from talkjax.track.clip_fit import ClipFit, fit_clip, fit_of_network
+from talkjax.track.clip_fit import ClipFit, fit_clip, fit_of_network, guided
 from talkjax.track.clip_texture import ClipTexture, frame_verts, texture_of_clip
 from talkjax.track.durable import write_json
 from talkjax.track.face_glb import face_glb
@@ -130,10 +130,11 @@ def _fit(
     clip: Path, found: LandmarkTrack, camera: Camera, choice: ModelChoice, config: TrackConfig
 ) -> ClipFit:
     frames = _frames(clip, config, len(found.valid))
-    if config.fit != "network":
+    if config.fit not in ("network", "guided"):
         frame = _in_order(frames) if config.fit == "photometric" else None
         return fit_clip(found.landmarks, found.valid, camera, choice.model, frame)
-    return fit_of_network(regress_clip(found.landmarks, found.valid, camera, frames), choice.model)
+    fit = fit_of_network(regress_clip(found.landmarks, found.valid, camera, frames), choice.model)
+    return fit if config.fit == "network" else guided(fit, found.landmarks, camera)
 
 
 def _in_order(frames: Iterator[np.ndarray]) -> Callable[[int], np.ndarray]:

@@ -98,7 +98,7 @@ def fit_track(
     alone = gn.fit_frames(problem, start, observed[used], scale[used])
     weight = _acceleration_weight(model.exp_names)
     theta = _smooth_windows(problem, gn.bridge(alone, used, len(observed)), observed, scale, weight)
-    return _track_of(theta, scale > 0)
+    return track_of(theta, scale > 0)
 
 
 class DataTerm(Protocol):
@@ -123,10 +123,11 @@ def smooth_track(
     problem = gn.make_problem(model, camera, free_identity=False)
     weight = _acceleration_weight(model.exp_names)
     theta = _smooth_windows(problem, start.astype(np.float64), observed, scale, weight, term)
-    return _track_of(theta, valid)
+    return track_of(theta, valid)
 
 
-def _track_of(theta: np.ndarray, valid: np.ndarray) -> FaceTrack:
+def track_of(theta: np.ndarray, valid: np.ndarray) -> FaceTrack:
+    """The unknowns [t 6+e] of a fit as a track."""
     return FaceTrack(
         pose=Pose(
             euler=jnp.asarray(theta[:, :3], jnp.float32),

@@ -40,6 +40,7 @@ from talkjax.track import gauss_newton as gn
 from talkjax.track.bundle import bundle_adjust, initial_theta
 from talkjax.track.clip_fit import STATISTICAL_ID_PRIOR
 from talkjax.track.crop import SIDE_DM, cut
+from talkjax.track.guided_fit import fit_about
 from talkjax.track.landmarks import load_landmark_models, track_landmarks
 from talkjax.types import FaceModel, Pose
 
@@ -125,8 +126,8 @@ def load_network(path: str) -> Any:
 
 def one_shot(
     predict: Any, side: int, stage: FaceStage, clip: TruthClip, marks: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(id, exp, euler) from squares around the mean face laid over the landmarks."""
+) -> tuple[np.ndarray, np.ndarray, Pose]:
+    """(id, exp, pose) from squares around the mean face laid over the landmarks."""
     theta = initial_theta(stage.model, marks, clip.camera)
     middle = theta[:, 3:6] + np.einsum("tij,j->ti", np.asarray(rotation(theta[:, :3])), stage.head_center)
     scale = float(clip.camera.focal) / (float(clip.camera.distance) - middle[:, 2])
@@ -137,7 +138,15 @@ def one_shot(
     network = network_camera(jnp.asarray(center, jnp.float32), jnp.asarray(sides, jnp.float32))
     camera = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(crops), *x.shape)), clip.camera)
     pose = repose(said.pose, jnp.asarray(stage.head_center), network, camera)
-    return np.asarray(said.id_coeffs), np.asarray(said.exp_coeffs), np.asarray(pose.euler)
+    return np.asarray(said.id_coeffs), np.asarray(said.exp_coeffs), pose
+
+
+def about(
+    model: FaceModel, alpha: np.ndarray, theta: np.ndarray, marks: np.ndarray, camera: Any
+) -> np.ndarray:
+    """`fit_about` with the clip's identity."""
+    problem = gn.make_problem(with_identity(model, jnp.asarray(alpha[0])), camera, free_identity=False)
+    return fit_about(problem, theta, *gn.observations(marks, np.ones(len(marks), bool)))
 
 
 def main(argv: list[str]) -> None:
@@ -173,7 +182,14 @@ def main(argv: list[str]) -> None:
             seconds[name] += time.perf_counter() - begin
             judge.add(name, part, alpha, theta[:, 6:], theta[:, :3], 0.0 if "true" in name else off)
         if network is not None:
-            judge.add("network, one shot", part, *one_shot(*network, stage, part, marks), off)
+            alpha, exp, pose = one_shot(*network, stage, part, marks)
+            judge.add("network, one shot", part, alpha, exp, np.asarray(pose.euler), off)
+            for name, mean in (("network, identity of clip", True), ("network + landmarks", False)):
+                alpha = np.repeat(np.median(alpha, 0)[None], len(alpha), 0) if mean else alpha
+                theta = np.concatenate([np.asarray(pose.euler), np.asarray(pose.translation), exp], 1)
+                if not mean:
+                    theta = about(stage.model, alpha, theta, marks, clip.camera)
+                judge.add(name, part, alpha, theta[:, 6:], theta[:, :3], off)
         zeros = np.zeros((len(marks), len(clip.id_coeffs)))
         still = initial_theta(stage.model, marks, clip.camera)
         judge.add("mean face, rigid", part, zeros, still[:, 6:], still[:, :3], off)

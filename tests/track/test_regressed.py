@@ -1,0 +1,93 @@
+"""The small network on real frames, against the fit of the same frames; and what its answers fit to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from talkjax.errors import InputError
+from talkjax.face.camera import clip_camera
+from talkjax.face.person import person_model
+from talkjax.track.clip_fit import fit_of_network
+from talkjax.track.landmarks import track_landmarks
+from talkjax.track.lift import rigid_pose
+from talkjax.track.regressed import face_squares, regress_clip, small_network
+from talkjax.types import FaceModel
+from tests.oracles.drawn_face import drawn_neutral
+
+
+@pytest.fixture(scope="module")
+def tracked(clip_frames, models):
+    found = track_landmarks(clip_frames[::4], models)
+    return clip_frames[::4], found.landmarks, found.valid
+
+
+@pytest.fixture(scope="module")
+def said(tracked):
+    frames, landmarks, valid = tracked
+    return regress_clip(landmarks, valid, clip_camera(1280, 720), frames)
+
+
+def model_of(names: tuple[str, ...], k: int) -> FaceModel:
+    """A face with as many axes as the network has, none of which moves anything."""
+    base = person_model(drawn_neutral(), n_id=1)
+    return dataclasses.replace(
+        base,
+        id_basis=jnp.zeros((k, 468, 3)),
+        exp_basis=jnp.zeros((len(names), 468, 3)),
+        exp_signed=jnp.zeros(len(names), bool),
+        exp_names=names,
+        name="other",
+    )
+
+
+@pytest.mark.clip
+def test_real_frames_get_the_pose_that_their_landmarks_have(tracked, said):
+    _, landmarks, _ = tracked
+    assert said.valid.all() and said.model == "ict" and len(said.exp_names) == 53
+    euler = np.rad2deg(said.coeffs.pose.euler)
+    rough = np.rad2deg(np.asarray(rigid_pose(landmarks, drawn_neutral(), clip_camera(1280, 720)).euler))
+    for axis, limit in ((1, 5.0), (2, 4.0)):  # yaw, roll; the drawn neutral's pitch is its own
+        assert np.abs(euler[:, axis] - rough[:, axis]).mean() < limit
+    depth = 10 - said.coeffs.pose.translation[:, 2]
+    assert depth.min() > 4 and depth.max() < 12  # dm from the camera
+    assert np.abs(said.identity()).max() < 3
+
+
+@pytest.mark.clip
+def test_a_frame_without_a_face_repeats_its_neighbor_and_says_so(tracked):
+    frames, landmarks, valid = tracked
+    lost = valid.copy()
+    lost[3] = False
+    squares, seen = face_squares(landmarks, lost, clip_camera(1280, 720))
+    assert seen.tolist() == lost.tolist()
+    assert squares.center[3].tolist() in (squares.center[2].tolist(), squares.center[4].tolist())
+
+
+@pytest.mark.clip
+def test_answers_fit_to_their_own_model_alone(said):
+    k = said.coeffs.id_coeffs.shape[-1]
+    fit = fit_of_network(said, model_of(said.exp_names, k))
+    assert np.asarray(fit.track.exp_coeffs).min() == 0.0
+    np.testing.assert_allclose(fit.id_coeffs, said.identity(), atol=1e-6)
+    for other in (None, model_of(said.exp_names[:-1], k), model_of(said.exp_names, k - 1)):
+        with pytest.raises(InputError, match="does not answer in the axes"):
+            fit_of_network(said, other)
+
+
+def test_the_network_ships_with_what_is_needed_to_use_it():
+    answer, about = small_network()
+    coeffs = answer(np.zeros((2, about["side"], about["side"], 3), np.uint8))
+    sizes = about["sizes"]
+    assert coeffs.id_coeffs.shape == (2, sizes["id"]) and coeffs.exp_coeffs.shape == (2, sizes["exp"])
+    assert coeffs.sh_coeffs.shape == (2, 3, 9) and np.isfinite(coeffs.exp_coeffs).all()
+    assert len(about["exp_names"]) == sizes["exp"] and len(about["head_center"]) == 3
+
+
+def test_no_face_at_all_has_no_square():
+    camera = clip_camera(640, 480)
+    squares, seen = face_squares(np.full((3, 478, 3), np.nan), np.zeros(3, bool), camera)
+    assert not seen.any() and np.isfinite(squares.center).all()
