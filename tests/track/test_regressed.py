@@ -59,7 +59,7 @@ def test_real_frames_get_the_pose_that_their_landmarks_have(tracked, said):
 
 @pytest.mark.clip
 def test_a_frame_without_a_face_repeats_its_neighbor_and_says_so(tracked):
-    frames, landmarks, valid = tracked
+    _, landmarks, valid = tracked
     lost = valid.copy()
     lost[3] = False
     squares, seen = face_squares(landmarks, lost, clip_camera(1280, 720))
