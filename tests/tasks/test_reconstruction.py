@@ -95,4 +95,4 @@ def test_a_step_follows_from_seed_and_step_alone_and_learns() -> None:
     for _ in range(40):
         first, metrics = step(first, batch, measures)
         losses.append(float(metrics["loss"]))
-    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+    assert np.mean(losses[-3:]) < 0.9 * losses[0]
