@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from talkjax.assets.assembly import PARTS, Loaded
 from talkjax.assets.bfm09 import load_bfm09
@@ -30,7 +31,7 @@ _TAKES: Mapping[str, frozenset[str]] = {
 }
 
 
-def read_source(kind: str, source: Path, **options: object) -> Loaded:
+def read_source(kind: str, source: Path, **options: Any) -> Loaded:
     """A model from the files that its makers give out.
 
     Args:
@@ -56,12 +57,12 @@ def read_source(kind: str, source: Path, **options: object) -> Loaded:
     if given.get("part", PARTS[0]) not in PARTS:
         raise InputError(f"unknown part {given['part']!r}", expected=" or ".join(PARTS), code="usage")
     if kind == "bfm09":
-        return load_bfm09(source, **given)  # type: ignore[arg-type]
+        return load_bfm09(source, **given)
     if kind == "ict":
-        return load_ict(source, **given)  # type: ignore[arg-type]
+        return load_ict(source, **given)
     if kind == "flame":
-        return load_flame(source, **given)  # type: ignore[arg-type]
-    return load_bfm_h5(source, kind, **given)  # type: ignore[arg-type]
+        return load_flame(source, **given)
+    return load_bfm_h5(source, kind, **given)
 
 
 def convert(
@@ -72,7 +73,7 @@ def convert(
     *,
     license_accepted: bool = False,
     sha256: str | None = None,
-    **options: object,
+    **options: Any,
 ) -> tuple[Path, FaceModel, Manifest]:
     """Converts a model and stores it with its manifest.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import IO, Any
 
@@ -31,7 +32,7 @@ class Inert:
     """Stands for an object of a package that is not at hand: keeps what it was given and does nothing."""
 
     given: tuple[Any, ...] = ()  # pickles make objects without calling __init__
-    state: dict[str, Any] = MappingProxyType({})  # type: ignore[assignment]
+    state: Mapping[str, Any] = MappingProxyType({})  # nobody may write what all objects share
 
     def __init__(self, *given: Any, **named: Any):
         self.given, self.state = given, named

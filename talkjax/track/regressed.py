@@ -6,10 +6,11 @@ model file, a mesh does.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from talkjax.nets.reconstruction_small import SmallReconstructionNet
 from talkjax.track.crop import CropTrack, crop_track, cut
 from talkjax.track.lift import rigid_pose, usable_frames
 from talkjax.train.params_file import load_params
-from talkjax.types import Camera, FaceCoeffs, Pose
+from talkjax.types import Camera, FaceCoeffs
 
 WEIGHTS = Path(__file__).parents[1] / "data" / "embedded" / "reconstruction_small.npz"
 BATCH = 16
@@ -58,8 +59,7 @@ def small_network(path: Path = WEIGHTS) -> tuple[Callable[[Any], FaceCoeffs], di
 
     @jax.jit
     def answer(images: jax.Array) -> FaceCoeffs:
-        coeffs: Any = net.apply(variables, images.astype(jnp.float32) / 255.0)
-        return coeffs  # type: ignore[no-any-return]
+        return cast(FaceCoeffs, net.apply(variables, images.astype(jnp.float32) / 255.0))
 
     return answer, about
 
@@ -98,5 +98,5 @@ def regress_clip(
     network = network_camera(jnp.asarray(squares.center), jnp.asarray(squares.side))
     whole = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(crops), *x.shape)), camera)
     pose = repose(said.pose, jnp.asarray(about["head_center"], jnp.float32), network, whole)
-    pose = Pose(np.asarray(pose.euler), np.asarray(pose.translation))  # type: ignore[arg-type]
-    return Regressed(said.replace(pose=pose), seen, about["model"], tuple(about["exp_names"]))  # type: ignore[attr-defined]
+    said = dataclasses.replace(said, pose=jax.device_get(pose))
+    return Regressed(said, seen, about["model"], tuple(about["exp_names"]))

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import pathlib
 import pickle
-import shlex
 
 import numpy as np
 import pytest
 
-from talkjax import errors
 from talkjax.assets.catalogue import FACE_MODELS
 from talkjax.assets.face_models import find_model
 from talkjax.assets.model_manifest import read_manifest
-from talkjax.cli import main
 from tests.assets import generated_models as made
+from tests.cli.command import refused, run
 
 
 @pytest.fixture(autouse=True)
@@ -25,18 +23,8 @@ def _own_world(monkeypatch, tmp_path):
     monkeypatch.setenv("TALKJAX_ASSETS", str(tmp_path / "assets"))
 
 
-def _run(capsys, line: str) -> tuple[int, str, str]:
-    code = main.run(shlex.split(line))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
 def _refused(capsys, line: str, *texts: str) -> None:
-    code, out, err = _run(capsys, line)
-    assert code == errors.EXIT_INPUT and out == ""
-    assert err.startswith("talkjax: ") and err.count("\n") == 1, err
-    for text in texts:
-        assert text in err
+    refused(capsys, line, *texts)
     assert not list(pathlib.Path("assets").rglob("*.npz"))
 
 
@@ -47,12 +35,12 @@ class _Bomb:
 
 def test_convert_list_find(capsys, tmp_path):
     made.write_bfm09(tmp_path / "bfm")
-    code, out, _ = _run(capsys, "assets list")
+    code, out, _ = run(capsys, "assets list")
     assert code == 0 and out.count("here: not converted") == len(FACE_MODELS) - 1
     for kind, model in FACE_MODELS.items():
         assert f"\n{kind}: {model.title}\n  terms: {model.license}" in out
     assert "sha256 not recorded" in out and "http" not in out
-    code, out, err = _run(capsys, "assets convert --kind=bfm09 --source=bfm --license_accepted --n_exp=5")
+    code, out, err = run(capsys, "assets convert --kind=bfm09 --source=bfm --license_accepted --n_exp=5")
     assert (code, err) == (0, "") and "80 identity, 5 expression, 80 texture axes" in out
     stored = tmp_path / "assets" / "face_models" / "bfm09.npz"
     manifest = read_manifest(stored)
@@ -62,10 +50,10 @@ def test_convert_list_find(capsys, tmp_path):
     assert manifest["sources"] == expected and manifest["terms_accepted"] is True
     assert manifest["license"] == FACE_MODELS["bfm09"].license and manifest["kind"] == "bfm09"
     assert find_model("bfm09").exp_basis.shape == (5, 468, 3)
-    assert f"bfm09: {stored} (80 identity, 5 expression axes" in _run(capsys, "assets list")[1]
+    assert f"bfm09: {stored} (80 identity, 5 expression axes" in run(capsys, "assets list")[1]
     stored.write_bytes(stored.read_bytes()[:1000])
-    assert "not usable: face model" in _run(capsys, "assets list")[1]
-    code, _, _ = _run(capsys, "assets convert --kind=bfm09 --source=bfm --license_accepted --out=new/b.npz")
+    assert "not usable: face model" in run(capsys, "assets list")[1]
+    code, _, _ = run(capsys, "assets convert --kind=bfm09 --source=bfm --license_accepted --out=new/b.npz")
     assert code == 0 and find_model("new/b.npz").exp_basis.shape == (64, 468, 3)
 
 
@@ -97,7 +85,7 @@ def test_flame_without_landmarks_says_what_to_do(capsys, tmp_path):
     pathlib.Path("flame_static_embedding.pkl").rename("marks.pkl")
     line = "assets convert --kind=flame --source=generic_model.pkl --license_accepted --n_id=3 --n_exp=2"
     _refused(capsys, line, "no landmarks beside it", "--landmarks=FILE")
-    code, out, _ = _run(capsys, f"{line} --landmarks=marks.pkl --out=small")
+    code, out, _ = run(capsys, f"{line} --landmarks=marks.pkl --out=small")
     assert code == 0 and "3 identity, 11 expression, 0 texture axes" in out
     assert sorted(read_manifest("assets/face_models/small.npz")["sources"]) == [
         "generic_model.pkl",

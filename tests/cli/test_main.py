@@ -19,6 +19,7 @@ from talkjax.cli.command import Command
 from talkjax.config import GenerateConfig
 from talkjax.track.identity import Identity
 from talkjax.track.identity_record import read_consent
+from tests.cli.command import refused, run
 
 
 @pytest.fixture(autouse=True)
@@ -28,21 +29,6 @@ def _own_world(monkeypatch, tmp_path):
     monkeypatch.setenv("TALKJAX_IDENTITIES", str(tmp_path / "identities"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-
-
-def _run(capsys, line: str) -> tuple[int, str, str]:
-    code = main.run(shlex.split(line))
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def _refused(capsys, line: str, *texts: str) -> None:
-    """The line ends with exit code 2 and one line on stderr that holds all texts."""
-    code, out, err = _run(capsys, line)
-    assert code == errors.EXIT_INPUT and out == ""
-    assert err.startswith("talkjax: ") and err.count("\n") == 1, err
-    for text in texts:
-        assert text in err
 
 
 # ---------------------------------------------------------------------------------- help
@@ -70,7 +56,7 @@ def test_help_names_every_verb_and_loads_nothing_heavy():
 
 @pytest.mark.parametrize("name", list(main.COMMANDS))
 def test_help_page_of_every_verb(capsys, name):
-    code, out, err = _run(capsys, f"{name} --help")
+    code, out, err = run(capsys, f"{name} --help")
     assert (code, err) == (0, "")
     assert f"usage:    talkjax {name}" in out and "example:  talkjax" in out and "common:" in out
     assert max(len(line) for line in out.splitlines()) <= 110
@@ -79,7 +65,7 @@ def test_help_page_of_every_verb(capsys, name):
         assert flag.default in (None, False) or f"default: {str(flag.default).lower()}" in " ".join(
             out.split()
         )
-    assert _run(capsys, f"help {name}")[1] == out
+    assert run(capsys, f"help {name}")[1] == out
 
 
 @pytest.mark.parametrize("name", list(main.COMMANDS))
@@ -91,11 +77,11 @@ def test_example_of_every_verb_parses(name):
 
 
 def test_groups_and_version(capsys):
-    code, out, _ = _run(capsys, "identity --help")
+    code, out, _ = run(capsys, "identity --help")
     assert code == 0 and "identity delete" in out and "prepare" not in out
-    assert _run(capsys, "identity")[1] == out
-    assert _run(capsys, "--version")[1].startswith("talkjax 0.")
-    assert _run(capsys, "")[1] == _run(capsys, "-h")[1] == _run(capsys, "--help")[1]
+    assert run(capsys, "identity")[1] == out
+    assert run(capsys, "--version")[1].startswith("talkjax 0.")
+    assert run(capsys, "")[1] == run(capsys, "-h")[1] == run(capsys, "--help")[1]
 
 
 def test_flags_default_to_the_config(capsys):
@@ -136,7 +122,7 @@ def test_flags_default_to_the_config(capsys):
     ],
 )
 def test_bad_command_lines(capsys, line, text):
-    _refused(capsys, line, text)
+    refused(capsys, line, text)
 
 
 @pytest.mark.parametrize("name", ["../me", "a/b", "..", "/tmp/me", "me\n"])
@@ -153,7 +139,7 @@ def test_bad_command_lines(capsys, line, text):
 )
 def test_identity_names_cannot_leave_their_folder(capsys, tmp_path, line, name):
     (tmp_path / "clip.mp4").write_bytes(b"clip")
-    _refused(capsys, line.format(shlex.quote(name)), "identity name", "is not usable")
+    refused(capsys, line.format(shlex.quote(name)), "identity name", "is not usable")
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
 
@@ -162,19 +148,19 @@ def test_identity_names_cannot_leave_their_folder(capsys, tmp_path, line, name):
 
 @pytest.mark.parametrize("verb", ["finetune", "evaluate", "generate --audio=a.wav --out=o.mp4"])
 def test_verbs_before_prepare_say_so(capsys, verb):
-    _refused(
+    refused(
         capsys, f"{verb} --identity=me", "there is no identity 'me'", "talkjax prepare CLIP --identity=me"
     )
 
 
 def test_prepare_of_a_missing_clip_leaves_nothing(capsys, tmp_path):
-    _refused(capsys, "prepare nothing.mp4 --identity=me", "no such file", "nothing.mp4")
+    refused(capsys, "prepare nothing.mp4 --identity=me", "no such file", "nothing.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unreadable_consent_is_refused_before_any_work(capsys, tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"clip")
-    _refused(
+    refused(
         capsys, "prepare clip.mp4 --identity=me --consent=nothing.txt", "--consent=nothing.txt cannot be read"
     )
     assert not (tmp_path / "identities").exists()
@@ -182,7 +168,7 @@ def test_unreadable_consent_is_refused_before_any_work(capsys, tmp_path):
 
 def test_refused_clip_leaves_no_identity_behind(capsys, tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"no clip at all " * 50)
-    _refused(capsys, "prepare clip.mp4 --identity=me", "clip.mp4")
+    refused(capsys, "prepare clip.mp4 --identity=me", "clip.mp4")
     assert list((tmp_path / "identities").iterdir()) == []
 
 
@@ -192,59 +178,57 @@ def test_outputs_are_checked_before_any_work(capsys, tmp_path):
     voice.write_bytes(b"RIFF")
     existing.write_bytes(b"old video")
     line = "generate --identity=me --audio={} --out={}"
-    _refused(capsys, line.format("none.wav", "o.mp4"), "no such file", "none.wav")
-    _refused(
+    refused(capsys, line.format("none.wav", "o.mp4"), "no such file", "none.wav")
+    refused(
         capsys,
         line.format("voice.wav", "old.mp4"),
         "old.mp4 exists; fix: choose another --out, or add --overwrite",
     )
-    _refused(capsys, line.format("voice.wav", "o.avi"), "o.avi", ".mp4")
+    refused(capsys, line.format("voice.wav", "o.avi"), "o.avi", ".mp4")
     (tmp_path / "folder.mp4").mkdir()
-    _refused(capsys, line.format("voice.wav", "folder.mp4") + " --overwrite", "is a folder")
-    _refused(capsys, line.format("old.mp4", "old.mp4") + " --overwrite", "is an input file")
-    _refused(capsys, line.format("voice.wav", "voice.wav/o.mp4"), "o.mp4")
+    refused(capsys, line.format("voice.wav", "folder.mp4") + " --overwrite", "is a folder")
+    refused(capsys, line.format("old.mp4", "old.mp4") + " --overwrite", "is an input file")
+    refused(capsys, line.format("voice.wav", "voice.wav/o.mp4"), "o.mp4")
     if pathlib.Path("/proc/self").exists():  # nobody, not even root, can write here
-        _refused(capsys, line.format("voice.wav", "/proc/self/o.mp4"), "/proc/self")
+        refused(capsys, line.format("voice.wav", "/proc/self/o.mp4"), "/proc/self")
     assert existing.read_bytes() == b"old video"
     assert {path.name for path in tmp_path.iterdir()} == {"identities", "voice.wav", "old.mp4", "folder.mp4"}
 
 
 def test_doctor_in_words_and_for_machines(capsys, tmp_path):
     (tmp_path / "page.mp4").write_bytes(b"<html>not found</html>" * 50)
-    code, out, err = _run(capsys, "doctor page.mp4")
+    code, out, err = run(capsys, "doctor page.mp4")
     assert (code, err) == (2, "") and out.startswith("refused: page.mp4")
-    code, out, _ = _run(capsys, "doctor page.mp4 --json")
+    code, out, _ = run(capsys, "doctor page.mp4 --json")
     report = json.loads(out)
     assert code == 2 and report["verdict"] == "refused" and report["findings"][0]["severity"] == "refused"
 
 
 def test_identity_list_show_delete(capsys, tmp_path):
-    assert "no identities in" in _run(capsys, "identity list")[1]
+    assert "no identities in" in run(capsys, "identity list")[1]
     person = Identity.create("me")
     person.set_consent(read_consent("self"))
     person.run_stage("landmarks", inputs={}, config={}, version=1, build=lambda folder: None)
     (tmp_path / "me.mp4").write_bytes(b"video")
     person.add_output(tmp_path / "me.mp4")
-    assert _run(capsys, "identity list")[1] == "me                      consent recorded; landmarks\n"
-    assert json.loads(_run(capsys, "identity list --json")[1]) == ["me"]
-    shown = _run(capsys, "identity show me")[1]
+    assert run(capsys, "identity list")[1] == "me                      consent recorded; landmarks\n"
+    assert json.loads(run(capsys, "identity list --json")[1]) == ["me"]
+    shown = run(capsys, "identity show me")[1]
     assert "own face" in shown and "landmarks" in shown and str(tmp_path / "me.mp4") in shown
-    assert json.loads(_run(capsys, "identity show me --json")[1])["consent"]["status"] == "recorded"
-    code, out, _ = _run(capsys, "identity delete me")
+    assert json.loads(run(capsys, "identity show me --json")[1])["consent"]["status"] == "recorded"
+    code, out, _ = run(capsys, "identity delete me")
     assert code == 0 and str(tmp_path / "me.mp4") in out and "the clip itself" in out
     assert not person.root.exists() and (tmp_path / "me.mp4").exists()
-    _refused(capsys, "identity show me", "there is no identity 'me'")
-    _refused(capsys, "identity delete me", "there is no identity 'me'")
+    refused(capsys, "identity show me", "there is no identity 'me'")
+    refused(capsys, "identity delete me", "there is no identity 'me'")
 
 
 def test_assets_that_are_missing_are_named(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TALKJAX_ASSETS", str(tmp_path / "env"))
-    listed = _run(capsys, "assets list")[1]
+    listed = run(capsys, "assets list")[1]
     assert "not here yet" in listed and "Apache-2.0" in listed
-    _refused(
-        capsys, "assets fetch --offline --assets_dir=here", "face_landmark_with_attention.tflite", "here"
-    )
+    refused(capsys, "assets fetch --offline --assets_dir=here", "face_landmark_with_attention.tflite", "here")
 
 
 # --------------------------------------------------------------------------- endings
@@ -272,14 +256,14 @@ def _command(error: BaseException | None) -> Command:
 )
 def test_exit_codes(capsys, monkeypatch, tmp_path, error, code):
     monkeypatch.setitem(main.COMMANDS, "work", _command(error))
-    got, _, err = _run(capsys, "work")
+    got, _, err = run(capsys, "work")
     assert got == code
     assert "Traceback" not in err and err.count("\n") == (0 if error is None else 1)
     if code == 1:
         (report,) = tmp_path.glob("talkjax-error-*.txt")
         assert str(report) in err and "ZeroDivisionError: nought" in report.read_text()
     if error is not None:
-        got, _, err = _run(capsys, "work --debug")
+        got, _, err = run(capsys, "work --debug")
         assert got == code and "Traceback" in err
 
 
@@ -309,7 +293,7 @@ def test_signals_end_a_real_process_with_a_line_and_a_code(number, code):
     assert err.count("\n") == 1
 
 
-def test_second_run_on_the_same_identity_is_refused(capsys):
+def test_second_run_on_the_same_identity_isrefused(capsys):
     person = Identity.create("me")
     code = (
         "import sys, time; from talkjax.track.identity import Identity\n"
@@ -320,11 +304,11 @@ def test_second_run_on_the_same_identity_is_refused(capsys):
     )
     try:
         assert child.stdout is not None and child.stdout.readline() == "held\n"
-        _refused(capsys, "identity delete me", f"identity 'me' is in use by pid {child.pid}")
+        refused(capsys, "identity delete me", f"identity 'me' is in use by pid {child.pid}")
     finally:
         child.kill()
         child.communicate(timeout=20)
-    assert _run(capsys, "identity delete me")[0] == 0
+    assert run(capsys, "identity delete me")[0] == 0
 
 
 def test_closed_pipe_is_no_error():
