@@ -1,10 +1,10 @@
 """Exports what a refiner learns from and is judged on into one `.npz` that travels to an accelerator.
 
     python -m tests.benchmarks.export_refiner_frames --identity=real --identities_dir=DIR --out=/tmp/real.npz
-    python -m tests.benchmarks.export_refiner_frames --corpus=people --out=/tmp/people.npz
+    python -m tests.benchmarks.export_refiner_frames --prepared=CORPUS/prepared --out=/tmp/people.npz
 
 From a prepared identity: all training frames, and every `--every`th held-out frame of drive `tracked` with its
-landmarks. From a refiner corpus: all its frames, as `train`. Layout: `refiner_frames`. With pictures of a real
+landmarks. From a refiner corpus (docs/corpora.md; it may still be building): frames of its people, as `train`. Layout: `refiner_frames`. With pictures of a real
 person the file is as private as the clip.
 """
 
@@ -27,13 +27,14 @@ from tests.benchmarks.refiner_frames import EARLIER, FACES, Writer, write_frames
 
 IDENTITY = flags.DEFINE_string("identity", None, "a prepared identity with held-out frames")
 IDENTITIES_DIR = flags.DEFINE_string("identities_dir", None, "folder of all identities")
-CORPUS = flags.DEFINE_string("corpus", None, "a refiner corpus instead")
+PREPARED = flags.DEFINE_string("prepared", None, "folder `prepared` of a refiner corpus instead")
+_STORED = ("target", *FACES, "region", "valid", "features", "values")
 OUT = flags.DEFINE_string("out", None, "the file to write", required=True)
 EVERY = flags.DEFINE_integer("every", 3, "one held-out frame of so many")
 QUALITY = flags.DEFINE_integer("quality", 92, "of JPEG")
-SIDE = flags.DEFINE_integer("side", 0, "corpus: shrink to so many pixels (0: as they are)")
-FRAMES = flags.DEFINE_integer("frames", 0, "corpus: first frames of each person (0: all)")
-PEOPLE = flags.DEFINE_integer("people", 0, "corpus: first people (0: all)")
+SIDE = flags.DEFINE_integer("side", 0, "people: shrink to so many pixels (0: as they are)")
+FRAMES = flags.DEFINE_integer("frames", 0, "people: first frames of each person (0: all)")
+PEOPLE = flags.DEFINE_integer("people", 0, "people: first people (0: all)")
 
 
 def export_identity(person: Person, heldout: Segment, every: int, quality: int) -> dict[str, np.ndarray]:
@@ -81,28 +82,25 @@ def _heldout(person: Person, heldout: Segment, geometry: Any, every: int, qualit
     return writer
 
 
-def export_corpus(corpus: str, people: int, frames: int, side: int, quality: int) -> dict[str, np.ndarray]:
+def export_people(
+    prepared: Path, people: int, frames: int, side: int, quality: int
+) -> dict[str, np.ndarray]:
     """Arrays of the file: first `frames` frames of the first `people`, shrunk to `side` pixels (0: all)."""
-    from talkjax.data.corpora.corpus import corpus_folder, examples
-    from talkjax.data.corpora.records import decoded, region_of
-
-    reader, index, columns = examples(corpus_folder(corpus), "train", "refiner")
-    size = index["splits"]["train"]["size"]
-    side = side or size
-    chosen = np.unique(columns["identity"])[: people or None]
-    kept = np.isin(columns["identity"], chosen) & (columns["frame"] < (frames or 1 << 30))
     writer = Writer(quality)
-    for k in np.flatnonzero(kept):
-        record = reader[int(k)]
-        shrunk = {
-            name: cv2.resize(decoded(record[name], size), (side, side), interpolation=cv2.INTER_AREA)
-            for name in ("target", *FACES)
-        }
-        region = region_of(record["region"], size)
-        region = cv2.resize(region, (side, side), interpolation=cv2.INTER_NEAREST)
-        rows = {name: record[name] for name in ("valid", "features", "values")}
-        rows |= {name: np.int32(record[name]) for name in ("identity", "frame")}
-        writer.add(shrunk.pop("target"), region, shrunk, **rows)
+    for number, path in enumerate(sorted(prepared.glob("*/*.npz"))[: people or None]):
+        with np.load(path, allow_pickle=False) as file:
+            data = {name: file[name][: frames or None] for name in _STORED}
+        size = side or data["target"].shape[1]
+
+        def small(image: np.ndarray, how: int = cv2.INTER_AREA, size: int = size) -> np.ndarray:
+            return image if len(image) == size else cv2.resize(image, (size, size), interpolation=how)
+
+        for k in range(len(data["valid"])):
+            rows = {name: data[name][k] for name in ("valid", "features", "values")}
+            rows |= {"identity": np.int32(number), "frame": np.int32(k)}
+            faces = {name: small(data[name][k]) for name in FACES}
+            region = small(data["region"][k], cv2.INTER_NEAREST)
+            writer.add(small(data["target"][k]), region, faces, **rows)
     return writer.arrays("train")
 
 
@@ -114,10 +112,11 @@ def main(argv: list[str]) -> None:
         person = load_person(IDENTITY.value, root / "clip", root / "track", root / "texture")
         heldout = load_segment(root / "heldout", root / "heldout_track")
         arrays = export_identity(person, heldout, EVERY.value, QUALITY.value)
-    elif CORPUS.value:
-        arrays = export_corpus(CORPUS.value, PEOPLE.value, FRAMES.value, SIDE.value, QUALITY.value)
+    elif PREPARED.value:
+        folder = Path(PREPARED.value)
+        arrays = export_people(folder, PEOPLE.value, FRAMES.value, SIDE.value, QUALITY.value)
     else:
-        raise app.UsageError("--identity or --corpus")
+        raise app.UsageError("--identity or --prepared")
     write_frames(OUT.value, arrays, {"quality": QUALITY.value})
     print(f"{OUT.value}: {Path(OUT.value).stat().st_size / 1e6:.1f} MB")
     for name, array in sorted(arrays.items()):
