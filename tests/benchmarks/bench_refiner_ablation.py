@@ -74,7 +74,9 @@ def starts_from(path: str) -> Any:
     tree, metadata = load_params(path)
     if metadata["kind"] != "refiner_general_lite":
         raise ValueError(f"{path} holds {metadata['kind']}, expected refiner_general_lite")
-    params, query = (jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree[k]) for k in ("generator", "query"))
+    params, query = (
+        jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree[k]) for k in ("generator", "query")
+    )
 
     def start(state: RefinerState) -> RefinerState:
         return state.replace(params=params, average=jax.tree.map(jnp.copy, params), query=query)
@@ -151,7 +153,12 @@ def write_strip(path: Path, frames: Frames, rows: np.ndarray, pasted: np.ndarray
     at = rows[some]
     assert frames.landmarks is not None
     sheet = strip_image(
-        list(frames.target[at]), list(frames.bare[at]), list(pasted[some]), frames.landmarks[at], at.tolist(), 3
+        list(frames.target[at]),
+        list(frames.bare[at]),
+        list(pasted[some]),
+        frames.landmarks[at],
+        at.tolist(),
+        3,
     )
     cv2.imwrite(str(path), sheet[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 88))
 
@@ -178,7 +185,9 @@ def main(argv: list[str]) -> None:
     if GENERAL.value is None:
         print("no --general: all rows start from scratch; rows no_general and no_finetune are left out")
         chosen = [name for name in chosen if name not in ("no_general", "no_finetune")]
-    print(f"read and compiled nothing yet: {time.perf_counter() - begin:.1f} s, {jax.devices()[0]}", flush=True)
+    print(
+        f"read and compiled nothing yet: {time.perf_counter() - begin:.1f} s, {jax.devices()[0]}", flush=True
+    )
     with ThreadPoolExecutor() as pool:
         bare = pool.submit(judged, heldout.bare[rows], heldout, rows, False)
         one = pool.submit(judged, heldout.one[rows], heldout, rows, False)
@@ -225,7 +234,9 @@ def _report(
             write_strip(out_dir / f"strip_{name}.jpg", heldout, rows, figures["pasted"])
     text = f"As used:\n\n{table(lines[True])}\nNetwork alone:\n\n{table(lines[False])}"
     (out_dir / "ablation.md").write_text(text)
-    (out_dir / "ablation.json").write_text(json.dumps({"as_used": lines[True], "network": lines[False]}, indent=1))
+    (out_dir / "ablation.json").write_text(
+        json.dumps({"as_used": lines[True], "network": lines[False]}, indent=1)
+    )
     print(text)
 
 

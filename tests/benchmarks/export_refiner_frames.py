@@ -27,7 +27,7 @@ from tests.benchmarks.refiner_frames import EARLIER, FACES, Writer, write_frames
 
 IDENTITY = flags.DEFINE_string("identity", None, "a prepared identity with held-out frames")
 IDENTITIES_DIR = flags.DEFINE_string("identities_dir", None, "folder of all identities")
-PREPARED = flags.DEFINE_string("prepared", None, "folder `prepared` of a refiner corpus instead")
+PREPARED = flags.DEFINE_list("prepared", None, "instead: folders `prepared` of refiner corpora of one size")
 _STORED = ("target", *FACES, "region", "valid", "features", "values")
 OUT = flags.DEFINE_string("out", None, "the file to write", required=True)
 EVERY = flags.DEFINE_integer("every", 3, "one held-out frame of so many")
@@ -83,11 +83,15 @@ def _heldout(person: Person, heldout: Segment, geometry: Any, every: int, qualit
 
 
 def export_people(
-    prepared: Path, people: int, frames: int, side: int, quality: int
+    prepared: list[Path], people: int, frames: int, side: int, quality: int
 ) -> dict[str, np.ndarray]:
-    """Arrays of the file: first `frames` frames of the first `people`, shrunk to `side` pixels (0: all)."""
+    """Arrays of the file: first `frames` frames of the first `people`, shrunk to `side` pixels (0: all).
+
+    A person who is in several folders is taken from the first.
+    """
+    found = {path.name: path for folder in reversed(prepared) for path in folder.glob("*/*.npz")}
     writer = Writer(quality)
-    for number, path in enumerate(sorted(prepared.glob("*/*.npz"))[: people or None]):
+    for number, path in enumerate([found[name] for name in sorted(found)][: people or None]):
         with np.load(path, allow_pickle=False) as file:
             data = {name: file[name][: frames or None] for name in _STORED}
         size = side or data["target"].shape[1]
@@ -113,8 +117,8 @@ def main(argv: list[str]) -> None:
         heldout = load_segment(root / "heldout", root / "heldout_track")
         arrays = export_identity(person, heldout, EVERY.value, QUALITY.value)
     elif PREPARED.value:
-        folder = Path(PREPARED.value)
-        arrays = export_people(folder, PEOPLE.value, FRAMES.value, SIDE.value, QUALITY.value)
+        folders = [Path(folder) for folder in PREPARED.value]
+        arrays = export_people(folders, PEOPLE.value, FRAMES.value, SIDE.value, QUALITY.value)
     else:
         raise app.UsageError("--identity or --prepared")
     write_frames(OUT.value, arrays, {"quality": QUALITY.value})

@@ -163,9 +163,7 @@ def read_frames(path: str | Path, splits: Iterable[str] = ("train", "heldout")) 
             target = _pictures(file, f"{split}/target", pool)
             region = _regions(file, f"{split}/region")
             areas = list(pool.map(face_area, region))
-            faces = {
-                name: _over(_pictures(file, f"{split}/{name}", pool), target, areas) for name in FACES
-            }
+            faces = {name: _over(_pictures(file, f"{split}/{name}", pool), target, areas) for name in FACES}
             names = ("valid", "features", "values", "identity", "frame")
             rows = {name: file[f"{split}/{name}"] for name in names}
             if f"{split}/bare1" in file:

@@ -98,9 +98,7 @@ class VariantTask(LiteRefinerTask):
         right = jnp.take_along_axis(theirs, slots, axis=1)
         return jnp.einsum("bk,bkv->bv", weight, bank.values[slots]), (weight * right).sum(-1)
 
-    def _forward(
-        self, params: Any, code: Any, window: Any, many: Any, one: Any, masks: Any
-    ) -> jax.Array:
+    def _forward(self, params: Any, code: Any, window: Any, many: Any, one: Any, masks: Any) -> jax.Array:
         g = self.gates
         bare = window[..., -3:]
         window = jnp.where(g.window > 0.5, window, jnp.concatenate([bare] * 3, -1))
@@ -153,7 +151,9 @@ def gather(data: DeviceFrames, rows: Any, shifts: Any) -> tuple[RefinerBatch, ja
     return batch, person
 
 
-def schedule(usable: np.ndarray, size: int, steps: int, batch: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def schedule(
+    usable: np.ndarray, size: int, steps: int, batch: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows `[steps b]` (epochs of permutations) and shifts `[steps b 2]`, as in fine-tuning."""
     epochs = -(-steps * batch // len(usable))
     order = [np.random.default_rng([seed, 1, e]).permutation(usable) for e in range(epochs)]
