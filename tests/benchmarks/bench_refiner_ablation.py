@@ -13,8 +13,10 @@ strip of pictures per row (real, bare, result). About a minute and a half on an 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,8 +95,20 @@ def with_detail(picture: np.ndarray, one: np.ndarray, many: np.ndarray) -> np.nd
     return np.clip(sharp, 0, 1)
 
 
-def judged(made: np.ndarray, frames: Frames, rows: np.ndarray, detail: bool) -> dict[str, Any]:
-    """Figures of refined crops, pasted; `series` PSNR per frame, `pasted` the pictures."""
+_HELD_OUT: dict[str, Frames] = {}
+
+
+def _open(path: str) -> None:
+    _HELD_OUT["frames"] = read_frames(path, ("heldout",))["heldout"]
+
+
+def judged(made: np.ndarray | str, rows: np.ndarray, detail: bool) -> dict[str, Any]:
+    """Figures of refined crops (or of a layer's), pasted; `series` PSNR per frame, `pasted` the pictures.
+
+    Runs in a process of its own, which has read the frames itself.
+    """
+    frames = _HELD_OUT["frames"]
+    made = getattr(frames, made)[rows] if isinstance(made, str) else made
     meter, pasted = PictureMeter(), []
     assert frames.landmarks is not None
     for picture, k in zip(made, rows, strict=True):
@@ -188,9 +202,11 @@ def main(argv: list[str]) -> None:
     print(
         f"read and compiled nothing yet: {time.perf_counter() - begin:.1f} s, {jax.devices()[0]}", flush=True
     )
-    with ThreadPoolExecutor() as pool:
-        bare = pool.submit(judged, heldout.bare[rows], heldout, rows, False)
-        one = pool.submit(judged, heldout.one[rows], heldout, rows, False)
+    workers = max(min((os.cpu_count() or 2) - 2, 10), 1)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_open, initargs=(FRAMES.value,)) as pool:
+        bare = pool.submit(judged, "bare", rows, False)
+        one = pool.submit(judged, "one", rows, False)
         pending: list[tuple[str, int, bool, Future[Any]]] = []
         for seed in range(SEEDS.value):
             for name in chosen:
@@ -203,7 +219,7 @@ def main(argv: list[str]) -> None:
 
 
 def _run(
-    trainer: Trainer, heldout: Frames, rows: np.ndarray, name: str, seed: int, pool: ThreadPoolExecutor
+    trainer: Trainer, heldout: Frames, rows: np.ndarray, name: str, seed: int, pool: ProcessPoolExecutor
 ) -> list[tuple[str, int, bool, Future[Any]]]:
     """Trains a row and hands its pictures to be judged."""
     row = ROWS_BY_NAME[name]
@@ -216,7 +232,7 @@ def _run(
     code, _ = trainer.read(state, heldout.features[rows], np.zeros(len(rows), np.int32), row.gates)
     made = trainer.pictures(state, row.gates.memory * code, heldout, rows, row.gates)
     details = (True, False) if row.gates.borrow else (False,)
-    return [(name, seed, detail, pool.submit(judged, made, heldout, rows, detail)) for detail in details]
+    return [(name, seed, detail, pool.submit(judged, made, rows, detail)) for detail in details]
 
 
 def _report(

@@ -18,6 +18,7 @@ from talkjax import numerics
 from talkjax.infer.training_data import SHIFT, error_weight
 from talkjax.nets import memory
 from talkjax.nets.blend import GeneratorOutputs, blend
+from talkjax.rng import stream_key
 from talkjax.tasks.refiner_lite import (
     OWN_NEIGHBOURHOOD,
     LiteRefinerSettings,
@@ -26,7 +27,6 @@ from talkjax.tasks.refiner_lite import (
     RefinerInputs,
     RefinerState,
 )
-from talkjax.rng import stream_key
 from talkjax.train.loop import run_steps
 from talkjax.types import MemoryBank
 from tests.benchmarks.refiner_frames import Frames
