@@ -1,0 +1,434 @@
+"""Does the refiner's memory earn its place? Drawn people, the AdaIN code from different sources, held-out frames.
+
+    python -m tests.benchmarks.export_refiner_frames --prepared=CORPUS/prepared --side=192 --frames=48 --people=16
+    --quality=88 --out=people.npz
+    python -m tests.benchmarks.bench_memory --frames=people.npz --out_dir=OUT
+
+The last quarter of each person's frames is never trained on (`seen people`); the last quarter of the people is
+not trained on at all, but their first frames are written into the memory, as when a person is added (`new
+people`). Code sources:
+
+    none          zeros
+    memory        read by geometry from the row's own person's slots, in training and test (personal use)
+    memory_all    read by geometry from everybody's slots, in training and test (the reference's one bank)
+    true          the frame's own feature, in training and test (oracle)
+    true_memory   trained on the true feature, tested on the memory's read (reference.md §5.7); own slots
+    true_memory_all   likewise, everybody's slots
+    person        the mean feature of the person: identity alone
+
+each with and without the borrowed layers as inputs. Reconstruction losses alone, no discriminator. Writes
+OUT/memory.json, memory.md and strip_*.jpg. About a minute and a half on an H100.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+import talkjax  # noqa: F401  (before JAX: sets its flags)
+from talkjax.evaluate import picture
+from talkjax.evaluate.meter import MIN_REGION_PIXELS
+from talkjax.infer import compose
+from talkjax.infer.personal_refiner import SLOTS_PER_FRAME
+from talkjax.infer.training_data import to_bytes
+from talkjax.tasks.refiner_lite import LiteRefinerSettings, RefinerState
+from talkjax.types import EYES, MOUTH
+from tests.benchmarks.refiner_frames import Frames, read_frames
+from tests.benchmarks.refiner_variants import POOL, Gates, Trainer, on_device
+
+FRAMES = flags.DEFINE_string("frames", None, "made by export_refiner_frames", required=True)
+OUT_DIR = flags.DEFINE_string("out_dir", "bench_memory", "folder for tables and strips")
+STEPS = flags.DEFINE_integer("steps", 1200, "of every training")
+BATCH = flags.DEFINE_integer("batch", 4, "frames per step")
+SEEDS = flags.DEFINE_integer("seeds", 3, "repeats; seed after seed")
+TAIL = flags.DEFINE_float("tail", 0.25, "share of each person's frames, from the end, that is held out")
+NEW = flags.DEFINE_float("new", 0.25, "share of the people that is held out")
+JUDGED = flags.DEFINE_integer("judged", 6, "held-out frames per person that are judged")
+CODES = flags.DEFINE_list("codes", ["none", "memory", "memory_all", "true", "person"], "what to train")
+BORROW = flags.DEFINE_list("borrow", ["0", "1"], "without (0) and with (1) the borrowed layers")
+SLOTS = flags.DEFINE_list("slots", ["0.3"], "further memory sizes, slots per frame (one seed, code memory)")
+NEAREST = flags.DEFINE_list("nearest", ["1", "16"], "further numbers of slots read (one seed, at test time)")
+BUDGET = flags.DEFINE_float("budget_s", 1e9, "no further training is started after so many seconds")
+
+REGIONS = ("face", "mouth", "mouth_interior", "eyes")
+TRAIN_GATES = {
+    "none": Gates(memory=0.0, gan=0.0),
+    "memory": Gates(own=1.0, gan=0.0),
+    "memory_all": Gates(own=0.0, gan=0.0),
+    "true": Gates(memory=0.0, gan=0.0),
+    "person": Gates(memory=0.0, gan=0.0),
+}
+
+
+class Split(NamedTuple):
+    """Row numbers: trained on, held out of people that are trained on, first and held-out frames of new people."""
+
+    train: np.ndarray
+    seen: np.ndarray
+    new_first: np.ndarray
+    new: np.ndarray
+
+
+def split_of(frames: Frames, tail: float, new: float, judged: int) -> Split:
+    """Splits by frame number and by person."""
+    people = np.unique(frames.identity)
+    fresh = people[len(people) - round(new * len(people)) :]
+    length = np.array([(frames.identity == i).sum() for i in frames.identity])
+    late = frames.frame >= np.round((1 - tail) * length)
+    is_new = np.isin(frames.identity, fresh)
+
+    def thinned(chosen: np.ndarray) -> np.ndarray:
+        rows = [np.flatnonzero(chosen & (frames.identity == i)) for i in people]
+        some = [r[np.unique(np.linspace(0, len(r) - 1, judged).round().astype(int))] for r in rows if len(r)]
+        return np.concatenate(some) if some else np.zeros(0, int)
+
+    valid = frames.valid
+    return Split(
+        train=np.flatnonzero(valid & ~late & ~is_new),
+        seen=thinned(valid & late & ~is_new),
+        new_first=np.flatnonzero(valid & ~late & is_new),
+        new=thinned(valid & late & is_new),
+    )
+
+
+def person_means(frames: Frames, rows: np.ndarray) -> np.ndarray:
+    """`[t v]`: for each frame the mean value of its person's `rows`."""
+    means = np.zeros_like(frames.values)
+    for i in np.unique(frames.identity):
+        means[frames.identity == i] = frames.values[rows[frames.identity[rows] == i]].mean(0)
+    return means
+
+
+def masks_of(region: np.ndarray) -> dict[str, np.ndarray]:
+    """Bool masks `[s s]` from the mesh; a corpus has no landmarks. Mouth and eyes: the strips, grown by 5 and 3 %
+    of the crop."""
+
+    def grown(mask: np.ndarray, share: float) -> np.ndarray:
+        side = 2 * round(share * len(region)) + 1
+        return cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
+
+    interior = region == MOUTH
+    masks = {"face": region >= 0, "mouth": grown(interior, 0.05), "mouth_interior": interior}
+    return masks | {"eyes": grown(region == EYES, 0.03)}
+
+
+def signature(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Who is it, coarsely: colours of the face on a grid of 12 x 12 within the head crop `[432]`."""
+    weight = mask.astype(np.float32)
+    cells = [cv2.resize(image * weight[..., None], (12, 12), interpolation=cv2.INTER_AREA)]
+    share = cv2.resize(weight, (12, 12), interpolation=cv2.INTER_AREA)[..., None]
+    return (cells[0] / np.maximum(share, 0.05) * (share > 0.3)).ravel()
+
+
+def figures_of(out: np.ndarray, real: np.ndarray, region: np.ndarray) -> dict[str, float]:
+    """PSNR, SSIM, sharpness sums of one pasted crop."""
+    row, similarity = {}, picture.ssim_map(out, real)
+    least = MIN_REGION_PIXELS * (len(region) / 256) ** 2
+    side = (picture.SHARPNESS_SIZE,) * 2
+    small_out, small_real = (cv2.resize(x, side, interpolation=cv2.INTER_AREA) for x in (out, real))
+    for name, mask in masks_of(region).items():
+        if mask.sum() < least:
+            continue
+        row[f"{name} psnr"] = picture.psnr(out, real, mask)
+        row[f"{name} ssim"] = float(similarity[mask].mean())
+        small = cv2.resize(mask.astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
+        row[f"{name} sharp"] = picture.laplacian_variance(small_out, small)
+        row[f"{name} sharp_real"] = picture.laplacian_variance(small_real, small)
+    return row
+
+
+class Judge:
+    """Judges refined crops against real ones; knows what everybody looks like."""
+
+    def __init__(self, frames: Frames, known: np.ndarray):
+        self.frames = frames
+        self.people = np.unique(frames.identity)
+        looks = [
+            [
+                signature(frames.target[k], frames.region[k] >= 0)
+                for k in known[frames.identity[known] == i][::4]
+            ]
+            for i in self.people
+        ]
+        self.templates = np.stack([np.mean(look, 0) for look in looks])
+
+    def pasted(self, picture: np.ndarray, k: int) -> np.ndarray:
+        """A refined crop over the real surroundings."""
+        f = self.frames
+        alpha = compose.face_alpha(f.region[k])
+        return to_bytes(compose.composite(picture / np.float32(255), f.target[k] / np.float32(255), alpha))
+
+    def __call__(self, made: np.ndarray, rows: np.ndarray) -> list[dict[str, float]]:
+        """One dict of figures per frame."""
+        result = []
+        for image, k in zip(made, rows, strict=True):
+            out = self.pasted(image, int(k))
+            row = figures_of(out, self.frames.target[k], self.frames.region[k])
+            look = signature(out, self.frames.region[k] >= 0)
+            distance = np.linalg.norm(self.templates - look, axis=1)
+            own = distance[self.people == self.frames.identity[k]][0]
+            other = distance[self.people != self.frames.identity[k]].min()
+            row |= {"own_over_other": float(own / other), "right_person": float(own < other)}
+            result.append(row)
+        return result
+
+
+class Case(NamedTuple):
+    """A way of giving the code at test time to a network trained on `train`."""
+
+    name: str
+    train: str
+    gates: Gates
+
+
+def cases_of(train: str, seed: int) -> list[Case]:
+    """The tests of one training."""
+    gates = TRAIN_GATES[train]
+    cases = [Case(train, train, gates)]
+    if train == "true":
+        cases += [Case("true_memory", train, TRAIN_GATES["memory"])]
+        cases += [Case("true_memory_all", train, TRAIN_GATES["memory_all"])]
+    if train == "memory" and seed == 0:
+        cases += [
+            Case(f"memory, {k} nearest", train, gates._replace(nearest=float(k))) for k in NEAREST.value
+        ]
+    return cases
+
+
+def smaller(state: RefinerState, count: int) -> RefinerState:
+    """A memory of which only the first `count` slots are ever written: the others stay the youngest."""
+    age = jnp.where(jnp.arange(len(state.bank.age)) < count, state.bank.age, -1e9)
+    return state.replace(bank=state.bank.replace(age=age))
+
+
+class Experiment:
+    """Everything that the trainings share."""
+
+    def __init__(self, frames: Frames):
+        self.frames = frames
+        self.split = split_of(frames, TAIL.value, NEW.value, JUDGED.value)
+        self.known = np.concatenate([self.split.train, self.split.new_first])
+        self.data = on_device(frames)
+        self.means = person_means(frames, self.known)
+        self.judge = Judge(frames, self.known)
+        self.tests = {"seen people": self.split.seen, "new people": self.split.new}
+
+    def trainer(self) -> Trainer:
+        """The compiled loop."""
+        f = self.frames
+        settings = LiteRefinerSettings(
+            size=f.size,
+            n_features=f.features.shape[1],
+            n_values=f.values.shape[1],
+            n_slots=max(int(SLOTS_PER_FRAME * len(self.known)), 64),
+            steps=STEPS.value,
+            gan_from=1.0,
+        )
+        return Trainer(settings, self.data, self.split.train, BATCH.value)
+
+    def given(self, train: str) -> np.ndarray:
+        """`[t v]`: the codes of all frames that do not come from the memory."""
+        if train == "person":
+            return self.means
+        return np.zeros_like(self.frames.values) if train == "none" else self.frames.values
+
+    def run(
+        self,
+        trainer: Trainer,
+        train: str,
+        borrow: float,
+        seed: int,
+        pool: ThreadPoolExecutor,
+        slots: float = 0.0,
+    ) -> list[tuple[dict[str, Any], np.ndarray, Future[Any]]]:
+        """Trains once; returns (what, pictures, figures to come) of all its tests. slots: memory size per frame
+        (0: `SLOTS_PER_FRAME`)."""
+        label = f", {slots:g} slots a frame" if slots else ""
+        count = max(int(slots * len(self.known)), POOL) if slots else trainer.settings.n_slots
+        f, given = self.frames, self.given(train)
+        gates = TRAIN_GATES[train]._replace(borrow=borrow)
+        state: RefinerState = trainer.fit(gates, seed, given, lambda state: smaller(state, count))
+        if len(self.split.new_first) and train not in ("none", "person"):
+            state = trainer.write(state, self.split.new_first)
+        result = []
+        for case in cases_of(train, seed):
+            use = case.gates._replace(borrow=borrow)
+            for people, rows in self.tests.items():
+                code, right = given[rows], np.full(len(rows), np.nan)
+                if use.memory:
+                    code, right = trainer.read(state, f.features[rows], f.identity[rows], use)
+                true = f.values[rows]
+                cosine = (code * true).sum(1) / np.maximum(np.linalg.norm(code, axis=1), 1e-6)
+                what = {
+                    "case": case.name + label,
+                    "borrow": borrow,
+                    "seed": seed,
+                    "people": people,
+                    "read_right_person": float(right.mean()),
+                    "code_cosine": float((cosine / np.linalg.norm(true, axis=1)).mean()),
+                }
+                made = trainer.pictures(state, code, f, rows, use)
+                result.append((what, made, pool.submit(self.judge, made, rows)))
+        return result
+
+
+def pooled(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Means over frames; sharpness as a ratio of sums."""
+    keys = sorted({key for row in rows for key in row})
+    mean = {k: float(np.mean([row[k] for row in rows if k in row])) for k in keys}
+    for name in REGIONS:
+        if f"{name} sharp" in mean:
+            mean[f"{name} sharpness"] = mean.pop(f"{name} sharp") / mean.pop(f"{name} sharp_real")
+    return mean
+
+
+def table(results: list[dict[str, Any]], people: str, borrow: float) -> str:
+    """Markdown of one group: mean +- spread over seeds; `over none`: paired difference in dB of face and mouth, +-
+    standard error over people."""
+    head = ["code", "face", "mouth", "interior", "eyes", "sharp face / mouth", "own / other", "read right"]
+    head += ["face over none", "mouth over none"]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    group = [r for r in results if r["people"] == people and r["borrow"] in (borrow, None)]
+
+    def shown(rows: list[dict[str, Any]], key: str, digits: int) -> str:
+        values = np.array([r["mean"].get(key, np.nan) for r in rows])
+        if not np.isfinite(values).all():
+            return "-"
+        spread = f" +- {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
+        return f"{values.mean():.{digits}f}{spread}"
+
+    for case in dict.fromkeys(r["case"] for r in group):
+        rows = [r for r in group if r["case"] == case]
+        cells = [case]
+        for name in REGIONS:
+            cells.append(f"{shown(rows, name + ' psnr', 2)} / {shown(rows, name + ' ssim', 3)}")
+        cells.append(f"{shown(rows, 'face sharpness', 2)} / {shown(rows, 'mouth sharpness', 2)}")
+        cells.append(shown(rows, "own_over_other", 3))
+        cells.append(shown(rows, "read_right_person", 2))
+        none = [r for r in group if r["case"] == "none"]
+        cells += [over(rows, none, f"{name} psnr") for name in ("face", "mouth")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def over(rows: list[dict[str, Any]], none: list[dict[str, Any]], key: str) -> str:
+    """Mean difference over shared seeds, frame by frame, and its standard error over people."""
+    base = {r["seed"]: r for r in none}
+    shared = [(r, base[r["seed"]]) for r in rows if r["seed"] in base and r is not base[r["seed"]]]
+    if not shared:
+        return "-"
+    by_person: dict[int, list[float]] = {}
+    for a, b in shared:
+        for person, x, y in zip(a["person"], a["frames"], b["frames"], strict=True):
+            if key in x and key in y:
+                by_person.setdefault(person, []).append(x[key] - y[key])
+    means = np.array([np.mean(d) for d in by_person.values()])
+    error = f" +- {means.std(ddof=1) / np.sqrt(len(means)):.2f}" if len(means) > 1 else ""
+    return f"{means.mean():+.2f}{error}"
+
+
+def strip(
+    experiment: Experiment, columns: dict[str, np.ndarray], rows: np.ndarray, some: list[int]
+) -> np.ndarray:
+    """Frames below each other; real, bare and the cases side by side, mouths enlarged below."""
+    f, cell, lines = experiment.frames, 144, []
+    for place in some:
+        k = int(rows[place])
+        pictures = [f.target[k], f.bare[k]]
+        pictures += [experiment.judge.pasted(made[place], k) for made in columns.values()]
+        inside = f.region[k] == MOUTH
+        ys, xs = np.nonzero(inside if inside.any() else f.region[k] >= 0)
+        y, x, half = int(ys.mean()), int(xs.mean()), round(0.16 * f.size)
+        cells = []
+        for image in pictures:
+            face = cv2.resize(image, (cell, cell), interpolation=cv2.INTER_AREA)
+            mouth = image[max(y - half // 2, 0) : y + half // 2, max(x - half, 0) : x + half]
+            cells.append(
+                np.concatenate([face, cv2.resize(mouth, (cell, cell // 2), interpolation=cv2.INTER_CUBIC)])
+            )
+        lines.append(np.concatenate(cells, 1))
+    head = np.full((16, lines[0].shape[1], 3), 255, np.uint8)
+    for column, name in enumerate(("real", "bare", *columns)):
+        where = (column * cell + 2, 12)
+        cv2.putText(head, name, where, cv2.FONT_HERSHEY_SIMPLEX, 0.38, (30, 30, 30), 1, cv2.LINE_AA)
+    return np.concatenate([head, *lines])
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    begin = time.perf_counter()
+    out_dir = Path(OUT_DIR.value)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    experiment = Experiment(read_frames(FRAMES.value, ("train",))["train"])
+    sizes = {name: len(rows) for name, rows in experiment.split._asdict().items()}
+    print(f"{time.perf_counter() - begin:6.1f} s  {sizes} {jax.devices()[0]}", flush=True)
+    trainer = experiment.trainer()
+    pending: list[tuple[dict[str, Any], np.ndarray, Future[Any]]] = []
+    f = experiment.frames
+    with ThreadPoolExecutor() as pool:
+        for name in ("bare", "many", "one"):
+            for people, rows in experiment.tests.items():
+                what = {"case": f"({name})", "borrow": None, "seed": 0, "people": people}
+                what |= {"read_right_person": np.nan}
+                made = getattr(f, name)[rows]
+                pending.append((what, made, pool.submit(experiment.judge, made, rows)))
+        for seed in range(SEEDS.value):
+            for borrow in (float(x) for x in BORROW.value):
+                for train in CODES.value:
+                    if time.perf_counter() - begin > BUDGET.value:
+                        continue
+                    pending += experiment.run(trainer, train, borrow, seed, pool)
+                    print(f"{time.perf_counter() - begin:6.1f} s  seed {seed} {train} {borrow:g}", flush=True)
+        for slots in (float(x) for x in SLOTS.value):
+            if time.perf_counter() - begin < BUDGET.value:
+                pending += experiment.run(trainer, "memory", 0.0, 0, pool, slots)[:2]
+                print(f"{time.perf_counter() - begin:6.1f} s  {slots:g} slots a frame", flush=True)
+        results = [_result(experiment, what, future) for what, _, future in pending]
+    _write(out_dir, experiment, results, pending)
+    print(f"{time.perf_counter() - begin:.1f} s in all")
+
+
+def _result(experiment: Experiment, what: dict[str, Any], future: Future[Any]) -> dict[str, Any]:
+    frames = future.result()
+    mean = pooled(frames) | {"read_right_person": what.get("read_right_person", np.nan)}
+    rows = experiment.tests[what["people"]]
+    return {**what, "mean": mean, "frames": frames, "person": experiment.frames.identity[rows].tolist()}
+
+
+def _write(out_dir: Path, experiment: Experiment, results: list[dict[str, Any]], pending: list[Any]) -> None:
+    text = ""
+    for borrow in (float(x) for x in BORROW.value):
+        for people, rows in experiment.tests.items():
+            with_or = "with" if borrow else "without"
+            text += f"\n{people}, {with_or} borrowed layers\n\n{table(results, people, borrow)}"
+            columns = {
+                what["case"]: made
+                for what, made, _ in pending
+                if what["borrow"] == borrow
+                and what["people"] == people
+                and what["seed"] == 0
+                and "," not in what["case"]
+            }
+            step = max(len(rows) // 4, 1)
+            some = list(range(1, len(rows), step))[:4]
+            if columns and some:
+                name = f"strip_{people.split()[0]}_{with_or}.jpg"
+                image = strip(experiment, columns, rows, some)
+                cv2.imwrite(str(out_dir / name), image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 85))
+    (out_dir / "memory.md").write_text(text)
+    (out_dir / "memory.json").write_text(json.dumps(results))
+    print(text)
+
+
+if __name__ == "__main__":
+    app.run(main)
