@@ -1,12 +1,12 @@
-"""Does the refiner's memory earn its place? Drawn people, the AdaIN code from different sources, held-out frames.
+"""Does the refiner's memory earn its place? Drawn people, codes from different sources, held-out frames.
 
-    python -m tests.benchmarks.export_refiner_frames --prepared=CORPUS/prepared --side=192 --frames=48 --people=16
+    python -m tests.benchmarks.export_refiner_frames --prepared=CORPUS/prepared --side=192 --frames=48
     --quality=88 --out=people.npz
     python -m tests.benchmarks.bench_memory --frames=people.npz --out_dir=OUT
 
-The last quarter of each person's frames is never trained on (`seen people`); the last quarter of the people is
-not trained on at all, but their first frames are written into the memory, as when a person is added (`new
-people`). Code sources:
+The last quarter of each person's frames is never trained on (`seen people`); the last quarter of the people
+is not trained on at all, but their first frames are written into the memory, as when a person is added
+(`new people`). Sources of the AdaIN code:
 
     none          zeros
     memory        read by geometry from the row's own person's slots, in training and test (personal use)
@@ -70,7 +70,8 @@ TRAIN_GATES = {
 
 
 class Split(NamedTuple):
-    """Row numbers: trained on, held out of people that are trained on, first and held-out frames of new people."""
+    """Row numbers: trained on; held out, of people that are trained on; first and held-out frames of new
+    people."""
 
     train: np.ndarray
     seen: np.ndarray
@@ -109,8 +110,8 @@ def person_means(frames: Frames, rows: np.ndarray) -> np.ndarray:
 
 
 def masks_of(region: np.ndarray) -> dict[str, np.ndarray]:
-    """Bool masks `[s s]` from the mesh; a corpus has no landmarks. Mouth and eyes: the strips, grown by 5 and 3 %
-    of the crop."""
+    """Bool masks `[s s]` from the mesh; a corpus has no landmarks. Mouth and eyes: the strips, grown by 5 and
+    3 % of the crop."""
 
     def grown(mask: np.ndarray, share: float) -> np.ndarray:
         side = 2 * round(share * len(region)) + 1
@@ -250,8 +251,8 @@ class Experiment:
         pool: ThreadPoolExecutor,
         slots: float = 0.0,
     ) -> list[tuple[dict[str, Any], np.ndarray, Future[Any]]]:
-        """Trains once; returns (what, pictures, figures to come) of all its tests. slots: memory size per frame
-        (0: `SLOTS_PER_FRAME`)."""
+        """Trains once; returns (what, pictures, figures to come) of all its tests. slots: memory size per
+        frame (0: `SLOTS_PER_FRAME`)."""
         label = f", {slots:g} slots a frame" if slots else ""
         count = max(int(slots * len(self.known)), POOL) if slots else trainer.settings.n_slots
         f, given = self.frames, self.given(train)
@@ -292,8 +293,8 @@ def pooled(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def table(results: list[dict[str, Any]], people: str, borrow: float) -> str:
-    """Markdown of one group: mean +- spread over seeds; `over none`: paired difference in dB of face and mouth, +-
-    standard error over people."""
+    """Markdown of one group: mean +- spread over seeds; `over none`: paired difference in dB of face and
+    mouth, +- standard error over people."""
     head = ["code", "face", "mouth", "interior", "eyes", "sharp face / mouth", "own / other", "read right"]
     head += ["face over none", "mouth over none"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
