@@ -45,7 +45,8 @@ from talkjax.types import EYES, MOUTH
 from tests.benchmarks.refiner_frames import Frames, read_frames
 from tests.benchmarks.refiner_variants import POOL, Gates, Trainer, on_device
 
-FRAMES = flags.DEFINE_string("frames", None, "made by export_refiner_frames", required=True)
+FRAMES = flags.DEFINE_string("frames", None, "made by export_refiner_frames")
+RESULTS = flags.DEFINE_string("results", None, "memory.json of an earlier run: prints its tables again")
 OUT_DIR = flags.DEFINE_string("out_dir", "bench_memory", "folder for tables and strips")
 STEPS = flags.DEFINE_integer("steps", 1200, "of every training")
 BATCH = flags.DEFINE_integer("batch", 4, "frames per step")
@@ -293,30 +294,29 @@ def pooled(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def table(results: list[dict[str, Any]], people: str, borrow: float) -> str:
-    """Markdown of one group: mean +- spread over seeds; `over none`: paired difference in dB of face and
-    mouth, +- standard error over people."""
-    head = ["code", "face", "mouth", "interior", "eyes", "sharp face / mouth", "own / other", "read right"]
-    head += ["face over none", "mouth over none"]
+    """Markdown of one group. +-: spread over seeds of absolute figures; of `over none`, the paired difference
+    in dB, the standard error over people."""
+    head = ["code", *(f"{name}, dB" for name in ("face", "mouth", "interior", "eyes"))]
+    head += ["SSIM face / mouth", "sharp face / mouth", "own / other", "read right", "cosine"]
+    head += ["over none: face", "mouth", "interior", "eyes"]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     group = [r for r in results if r["people"] == people and r["borrow"] in (borrow, None)]
 
-    def shown(rows: list[dict[str, Any]], key: str, digits: int) -> str:
-        values = np.array([r["mean"].get(key, np.nan) for r in rows])
+    def shown(rows: list[dict[str, Any]], key: str, digits: int, *, spread: bool = False) -> str:
+        values = np.array([{**r, **r["mean"]}.get(key, np.nan) for r in rows], float)
         if not np.isfinite(values).all():
             return "-"
-        spread = f" +- {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
-        return f"{values.mean():.{digits}f}{spread}"
+        wide = f" +- {values.std(ddof=1):.{digits}f}" if spread and len(values) > 1 else ""
+        return f"{values.mean():.{digits}f}{wide}"
 
     for case in dict.fromkeys(r["case"] for r in group):
         rows = [r for r in group if r["case"] == case]
-        cells = [case]
-        for name in REGIONS:
-            cells.append(f"{shown(rows, name + ' psnr', 2)} / {shown(rows, name + ' ssim', 3)}")
-        cells.append(f"{shown(rows, 'face sharpness', 2)} / {shown(rows, 'mouth sharpness', 2)}")
-        cells.append(shown(rows, "own_over_other", 3))
-        cells.append(shown(rows, "read_right_person", 2))
         none = [r for r in group if r["case"] == "none"]
-        cells += [over(rows, none, f"{name} psnr") for name in ("face", "mouth")]
+        cells = [case, *(shown(rows, f"{name} psnr", 2, spread=True) for name in REGIONS)]
+        for key, digits in (("ssim", 3), ("sharpness", 2)):
+            cells.append(" / ".join(shown(rows, f"{name} {key}", digits) for name in ("face", "mouth")))
+        cells += [shown(rows, "own_over_other", 3), shown(rows, "read_right_person", 2)]
+        cells += [shown(rows, "code_cosine", 2), *(over(rows, none, f"{name} psnr") for name in REGIONS)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -367,6 +367,11 @@ def strip(
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    if RESULTS.value:
+        print(tables(json.loads(Path(RESULTS.value).read_text())))
+        return
+    if FRAMES.value is None:
+        raise app.UsageError("--frames or --results")
     begin = time.perf_counter()
     out_dir = Path(OUT_DIR.value)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -406,12 +411,23 @@ def _result(experiment: Experiment, what: dict[str, Any], future: Future[Any]) -
     return {**what, "mean": mean, "frames": frames, "person": experiment.frames.identity[rows].tolist()}
 
 
-def _write(out_dir: Path, experiment: Experiment, results: list[dict[str, Any]], pending: list[Any]) -> None:
+def tables(results: list[dict[str, Any]]) -> str:
+    """All groups of `table`."""
     text = ""
+    for borrow in (0.0, 1.0):
+        for people in dict.fromkeys(r["people"] for r in results):
+            if any(r["borrow"] == borrow for r in results):
+                with_or = "with" if borrow else "without"
+                text += f"\n{people}, {with_or} borrowed layers\n\n{table(results, people, borrow)}"
+    return text
+
+
+def _write(out_dir: Path, experiment: Experiment, results: list[dict[str, Any]], pending: list[Any]) -> None:
+    (out_dir / "memory.json").write_text(json.dumps(results))
+    (out_dir / "memory.md").write_text(tables(results))
+    print(tables(results))
     for borrow in (float(x) for x in BORROW.value):
         for people, rows in experiment.tests.items():
-            with_or = "with" if borrow else "without"
-            text += f"\n{people}, {with_or} borrowed layers\n\n{table(results, people, borrow)}"
             columns = {
                 what["case"]: made
                 for what, made, _ in pending
@@ -420,15 +436,11 @@ def _write(out_dir: Path, experiment: Experiment, results: list[dict[str, Any]],
                 and what["seed"] == 0
                 and "," not in what["case"]
             }
-            step = max(len(rows) // 4, 1)
-            some = list(range(1, len(rows), step))[:4]
+            some = list(range(1, len(rows), max(len(rows) // 4, 1)))[:4]
             if columns and some:
-                name = f"strip_{people.split()[0]}_{with_or}.jpg"
+                name = f"strip_{people.split()[0]}_{'with' if borrow else 'without'}.jpg"
                 image = strip(experiment, columns, rows, some)
                 cv2.imwrite(str(out_dir / name), image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 85))
-    (out_dir / "memory.md").write_text(text)
-    (out_dir / "memory.json").write_text(json.dumps(results))
-    print(text)
 
 
 if __name__ == "__main__":
