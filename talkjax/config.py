@@ -236,12 +236,19 @@ class ReconstructionConfig(PretrainConfig):
     steps: int = option(6000, "optimizer steps", minimum=1)
     batch: int = option(48, "pictures per step, over all devices and hosts", minimum=1)
     learning_rate: float = option(2e-3, "peak of the schedule", minimum=0.0)
-    width: int = option(32, "channels of the network's first layer", minimum=4)
+    width: int = option(48, "channels of the network's first layer", minimum=4)
+    units: int = option(
+        2, "preset small: residual units of its first stage, one less than in the others", minimum=1
+    )
     photometric: float = option(
         0.0, "factor of the terms that explain the picture through the rasterizer; 0: without", minimum=0.0
     )
     face_model: str = option("", "full head (.npz) of which faces are drawn where no corpus is given")
     size: int = option(128, "side of faces drawn without a corpus, px", minimum=32)
+    pool: int = option(
+        0, "faces drawn without a corpus that stay on the device, renewed steadily; 0: none", minimum=0
+    )
+    reuse: int = option(4, "how often a face of the pool is used, on average", minimum=1)
 
 
 @dataclass(frozen=True)

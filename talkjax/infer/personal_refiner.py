@@ -6,14 +6,14 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from talkjax.config import RefinerConfig, config_hash
-from talkjax.infer import compose
+from talkjax.infer.appearance import Appearance, appearance_from, fit_appearance
 from talkjax.infer.descriptors import (
     N_FEATURES,
     N_VALUES,
@@ -21,13 +21,14 @@ from talkjax.infer.descriptors import (
     appearance_values,
     fit_geometry_code,
 )
+from talkjax.infer.detail import Detail, fit_detail, with_detail
 from talkjax.infer.layers import Layers
 from talkjax.infer.paper_refiner import fit_paper_refiner, paper_refiner_from
 from talkjax.infer.person import Person
 from talkjax.infer.retrieval import ZoneFeatures
-from talkjax.infer.training_data import build_refiner_data, composites
+from talkjax.infer.training_data import RefinerData, build_refiner_data, composites
 from talkjax.progress import SILENT, Progress
-from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerInputs
+from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerInputs, RefinerState
 from talkjax.train.checkpoint import restore_checkpoint, save_checkpoint
 from talkjax.train.loop import StopSignals, run_steps
 from talkjax.train.params_file import load_params, save_params
@@ -36,17 +37,7 @@ from talkjax.types import MemoryBank
 BATCH = 1
 SAVE_EVERY = 250
 SLOTS_PER_FRAME = 1.2  # reference.md §5.3
-DETAIL_SIGMA = 1 / 170  # of the crop's side
-
-
-class Detail(NamedTuple):
-    """Share of the borrowed images' high frequencies that replaces the network's own."""
-
-    one: float = 0.9
-    many: float = 0.0
-
-
-DETAIL = Detail()
+DETAIL_FRAMES = 32  # training frames on which the amount of detail is found
 
 
 class Refiner(Protocol):
@@ -57,6 +48,10 @@ class Refiner(Protocol):
 
     @property
     def all_frames(self) -> bool: ...
+
+    @property
+    def appearance(self) -> Appearance | None:
+        """What its layers are read from; None for a refiner that sees the bare render alone."""
 
     def sequence(
         self, features: ZoneFeatures, layers_at: Callable[[int], Layers] | None = None
@@ -77,7 +72,8 @@ class LiteRefiner:
     query: np.ndarray
     bank: MemoryBank
     geometry: GeometryCode
-    detail: Detail = DETAIL
+    appearance: Appearance
+    detail: Detail
     all_frames: bool = False  # trained on held-out frames too
 
     def sequence(
@@ -97,17 +93,9 @@ class LiteRefiner:
             region = layers.region.astype(np.int8)
             inputs = RefinerInputs(*(x[None] for x in (window, many, one, region, codes[k])))
             picture = np.asarray(_infer(self.task, self.params, self.bank, self.query, inputs))[0]
-            return self._with_detail(picture, one, many)
+            return with_detail(picture, one, self.detail)
 
         return refine
-
-    def _with_detail(self, picture: np.ndarray, one: np.ndarray, many: np.ndarray) -> np.ndarray:
-        sigma = DETAIL_SIGMA * picture.shape[0]
-        share = self.detail.one + self.detail.many
-        sharp = picture - share * compose.high_pass(picture, sigma)
-        sharp += self.detail.one * compose.high_pass(one.astype(np.float32) / 255, sigma)
-        sharp += self.detail.many * compose.high_pass(many.astype(np.float32) / 255, sigma)
-        return np.clip(sharp, 0, 1)
 
 
 @jax.jit
@@ -156,7 +144,10 @@ def fit_refiner(person: Person, config: RefinerConfig, folder: Path, progress: P
         return
     geometry = fit_geometry_code(person.features)
     values = appearance_values(person.bank, person.zones)
-    data = build_refiner_data(person, geometry(person.features), values, progress)
+    appearance = fit_appearance(
+        person.bank, person.features, person.zones, person.texels.region, person.train.valid
+    )
+    data = build_refiner_data(person, appearance, geometry(person.features), values, progress)
     usable = np.flatnonzero(data.valid)
     settings = _settings(person, config, len(usable))
     task = LiteRefinerTask(settings)
@@ -200,21 +191,34 @@ def fit_refiner(person: Person, config: RefinerConfig, folder: Path, progress: P
                     stop_requested=stop,
                 )
                 start = end
+    detail = _fit_detail(task, state, data, usable)
     tree = {
         "params": state.average,
         "query": state.query,
         "bank": {name: getattr(state.bank, name) for name in ("keys", "values", "age", "source_id")},
         "geometry": geometry._asdict(),
+        "appearance": appearance.tree(),
     }
     report = {"loss": float(np.mean(losses[-200:])) if losses else None, "steps": config.steps}
     metadata = {
         "preset": "lite",
         "all_frames": config.all_frames,
         "settings": dataclasses.asdict(settings),
+        "detail": detail._asdict(),
         "report": report,
     }
     save_params(folder / "refiner.npz", tree, metadata)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _fit_detail(task: LiteRefinerTask, state: RefinerState, data: RefinerData, usable: np.ndarray) -> Detail:
+    """On some training frames, whose layers were read without their neighbors."""
+    some = usable[np.linspace(0, len(usable) - 1, min(len(usable), DETAIL_FRAMES)).astype(int)]
+    pictures = []
+    for k in some:
+        inputs = data.inputs(np.array([k]))
+        pictures.append(np.asarray(_infer(task, state.average, state.bank, state.query, inputs))[0])
+    return fit_detail(np.stack(pictures), data.one[some], data.target[some], data.region[some] >= 0)
 
 
 def load_refiner(folder: Path) -> Refiner:
@@ -229,5 +233,7 @@ def load_refiner(folder: Path) -> Refiner:
         query=tree["query"],
         bank=MemoryBank(**{name: jnp.asarray(value) for name, value in tree["bank"].items()}),
         geometry=GeometryCode(**tree["geometry"]),
+        appearance=appearance_from(tree["appearance"]),
+        detail=Detail(**metadata["detail"]),
         all_frames=bool(metadata.get("all_frames")),
     )

@@ -63,13 +63,13 @@ class SmallReconstructionNet(nn.Module):
     Attributes:
       sizes: of the face model.
       width: channels of the first stage, at a quarter of the resolution.
-      units: residual units per stage.
+      units: residual units of the first stage; the second and the third have one more.
       dtype: type of the arithmetic; outputs are float32.
     """
 
     sizes: CoeffSizes = CoeffSizes()
     width: int = 32
-    units: tuple[int, int, int] = (1, 2, 2)
+    units: int = 1
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -90,15 +90,16 @@ class SmallReconstructionNet(nn.Module):
         x = space_to_depth(4.0 * image.astype(self.dtype) - 2.0, 2)
         # channels, and channels inside a unit, at 1/4, 1/8, 1/16 of the resolution
         stages = ((1, 1), (3, 1.5), (6, 3))
-        for (factor, inner), units in zip(stages, self.units, strict=True):
+        counts = (self.units, self.units + 1, self.units + 1)
+        for (factor, inner), units in zip(stages, counts, strict=True):
             outer = round(self.width * factor)
             x = nn.relu(conv(x, outer, 3, 2))
             for _ in range(units):
                 y = x if inner == factor else nn.relu(conv(x, round(self.width * inner), 1))
                 y = nn.relu(conv(y, round(self.width * inner), 3))
                 x = nn.relu(x + conv(y, outer, 1, gain=_BRANCH))
-        x = nn.relu(conv(x, 32, 1))
+        x = nn.relu(conv(x, self.width, 1))
         # places matter as much as what is there: pose is read off them, so nothing is averaged over the image
         x = x.astype(jnp.float32).reshape(x.shape[0], -1)
-        x = nn.relu(nn.Dense(256, kernel_init=HE_INIT, name="gather")(x))
+        x = nn.relu(nn.Dense(8 * self.width, kernel_init=HE_INIT, name="gather")(x))
         return CoeffHeads(self.sizes, name="heads")(x)
