@@ -13,7 +13,7 @@ from talkjax.infer import compose
 from talkjax.nets import memory
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask
 from talkjax.types import EYES, MOUTH, SKIN, MemoryBank
-from tests.benchmarks import bench_memory
+from tests.benchmarks import bench_memory, memory_figures
 from tests.benchmarks.refiner_frames import FACES, Frames, Writer, read_frames, write_frames
 from tests.benchmarks.refiner_variants import POOL, STRIDE, Gates, VariantTask, as_arrays
 from tests.nets.weights import random_variables
@@ -193,14 +193,14 @@ def test_gain_over_none_is_paired() -> None:
 
     none = [row("none", s, [20, 21, 30, 31]) for s in (0, 1)]
     better = [row("memory", s, [21, 22, 33, 34]) for s in (0, 1)]
-    assert bench_memory.over(better, none, "face psnr") == "+2.00 +- 1.00"
+    assert memory_figures.over(better, none, "face psnr") == "+2.00 +- 1.00"
 
 
 def test_same_person_is_recognised(
     frames: tuple[Frames, list[dict[str, np.ndarray]]], tmp_path: Path
 ) -> None:
     read, _ = frames
-    judge = bench_memory.Judge(read, np.array([0, 4]))
+    judge = memory_figures.Judge(read, np.array([0, 4]))
     (row,) = judge(read.target[:1], np.array([0]))
     assert row["right_person"] == 1 and row["face psnr"] > 40
     (wrong,) = judge(read.target[4:5], np.array([0]))
