@@ -1,13 +1,14 @@
 """What each part of the personal `lite` refiner is worth: one part taken away at a time, on held-out frames.
 
-    python -m tests.benchmarks.export_refiner_frames --identity=NAME --identities_dir=DIR --out=/tmp/frames.npz
-    python -m tests.benchmarks.bench_refiner_ablation --frames=/tmp/frames.npz --general=RUN/weights.npz --out_dir=OUT
+    python -m tests.benchmarks.export_refiner_frames --identity=NAME --identities_dir=DIR --out=frames.npz
+    python -m tests.benchmarks.bench_refiner_ablation --frames=frames.npz --general=RUN/weights.npz
+    --out_dir=OUT
 
-Every row trains for the same steps on the same frames in the same order. Figures: `talkjax.evaluate`'s, on the
-head crop with the face pasted into the real surroundings; `as used` adds the borrowed high frequencies that
-synthesis adds (`infer/detail`), `network` does not. Writes OUT/ablation.json, ablation.md and one
-strip of pictures per row (real, bare, result). About a minute and a half on an H100, 6 minutes a row on two cores
-(`--rows`, `--steps` and `--every` make it smaller).
+Every row trains for the same steps on the same frames in the same order. Figures: `talkjax.evaluate`'s, on
+the head crop with the face pasted into the real surroundings; `as used` adds the borrowed high frequencies
+that synthesis adds (`infer/detail`), `network` does not. Writes OUT/ablation.json, ablation.md and
+one strip of pictures per row (real, bare, result). On two cores `--rows`, `--steps` and `--every` make it
+smaller.
 """
 
 from __future__ import annotations
@@ -81,9 +82,8 @@ def starts_from(path: str) -> Any:
     tree, metadata = load_params(path)
     if metadata["kind"] != "refiner_general_lite":
         raise ValueError(f"{path} holds {metadata['kind']}, expected refiner_general_lite")
-    params, query = (
-        jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree[k]) for k in ("generator", "query")
-    )
+    tree = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
+    params, query = tree["generator"], tree["query"]
 
     def start(state: RefinerState) -> RefinerState:
         return state.replace(params=params, average=jax.tree.map(jnp.copy, params), query=query)

@@ -1,11 +1,11 @@
 """Exports what a refiner learns from and is judged on into one `.npz` that travels to an accelerator.
 
-    python -m tests.benchmarks.export_refiner_frames --identity=real --identities_dir=DIR --out=/tmp/real.npz
-    python -m tests.benchmarks.export_refiner_frames --prepared=CORPUS/prepared --out=/tmp/people.npz
+    python -m tests.benchmarks.export_refiner_frames --identity=real --identities_dir=DIR --out=real.npz
+    python -m tests.benchmarks.export_refiner_frames --prepared=CORPUS/prepared --out=people.npz
 
-From a prepared identity: all training frames, and every `--every`th held-out frame of drive `tracked` with its
-landmarks. From a refiner corpus (docs/corpora.md; it may still be building): frames of its people, as `train`.
-Layout: `refiner_frames`. With pictures of a real person the file is as private as the clip.
+From a prepared identity: all training frames, and every `--every`th held-out frame of drive `tracked` with
+its landmarks. From a refiner corpus (docs/corpora.md; it may still be building): frames of its people, as
+`train`. Layout: `refiner_frames`. With pictures of a real person the file is as private as the clip.
 """
 
 from __future__ import annotations
