@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 _END: Any = object()
 
 
-def ahead(items: Generator[T, None, None], depth: int = 2) -> Iterator[T]:
+def ahead(items: Generator[T, None, None], depth: int = 2) -> Generator[T, None, None]:
     """The items of a generator, made by a thread of their own up to `depth` before they are asked for.
 
     What is made does not change: one thread runs the generator, in order. An exception arrives where its

@@ -44,7 +44,7 @@ def pictures(
     Preparing, refining and pasting run beside each other and beside the consumer, each in a thread.
     """
     faces = ahead(refined_faces(person, refiner, motion, source))
-    return ahead(_pasted(face, with_bare) for face in faces)
+    return ahead(pasted(face, with_bare) for face in faces)
 
 
 def refined_faces(
@@ -59,7 +59,8 @@ def refined_faces(
         yield RefinedFace(refine(k, layers), host, layers, center, side)
 
 
-def _pasted(refined: RefinedFace, with_bare: bool) -> Picture:
+def pasted(refined: RefinedFace, with_bare: bool = False) -> Picture:
+    """The output frame of a refined face; `Picture.bare` and `alpha` only `with_bare`."""
     host, layers, center, side = refined.host, refined.layers, refined.center, refined.side
 
     def place(face: np.ndarray) -> np.ndarray:
