@@ -453,6 +453,9 @@ class EvaluateConfig(Config):
     free_seconds: float = option(
         10.0, "length of the video with generated head motion, 0: none", minimum=0.0, maximum=600.0
     )
+    matched: bool = option(
+        False, "also measure drive tracked on pose-matched training backgrounds (about a third more time)"
+    )
     seed: int = option(0, "seed of everything random", minimum=0)
 
 

@@ -1,4 +1,4 @@
-"""Speed of the refiners: the paper's networks against PyTorch, `lite` per second, the first step after a start.
+"""Speed of the refiners: the paper's networks against PyTorch, `lite`, and the first step after a start.
 
     python -m tests.benchmarks.bench_refiner --peer_python=PATH_OF_A_PYTHON_WITH_TORCH [--identity=me]
 
@@ -141,7 +141,7 @@ def lite_table() -> None:
 
 
 def first_step_table() -> None:
-    """Whole process from its start to the end of the first step, the second time with a warm compile cache."""
+    """Whole process from its start to the end of the first step, without and with a warm compile cache."""
     with tempfile.TemporaryDirectory() as cache:
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
         environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}

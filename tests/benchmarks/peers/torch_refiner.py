@@ -30,9 +30,8 @@ class Generator(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         total = 2 * sum(MODULATED)
-        self.code = nn.Sequential(
-            nn.Linear(512, total), nn.ReLU(True), nn.Linear(total, total), nn.ReLU(True), nn.Linear(total, total)
-        )  # fmt: skip
+        hidden = (nn.Linear(512, total), nn.ReLU(True), nn.Linear(total, total), nn.ReLU(True))
+        self.code = nn.Sequential(*hidden, nn.Linear(total, total))
         inputs = (9, *DOWN[:-1])
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(inputs, DOWN, strict=True))
         inputs = (DOWN[-1], *(u + s for u, s in zip(UP[:-1], DOWN[-2::-1], strict=True)))
