@@ -1,12 +1,12 @@
-"""Does the refiner's memory earn its place? Drawn people, the AdaIN code from different sources, held-out frames.
+"""Does the refiner's memory earn its place? Drawn people, codes from different sources, held-out frames.
 
-    python -m tests.benchmarks.export_refiner_frames --prepared=CORPUS/prepared --side=192 --frames=48 --people=16
+    python -m tests.benchmarks.export_refiner_frames --prepared=CORPUS/prepared --side=192 --frames=48
     --quality=88 --out=people.npz
     python -m tests.benchmarks.bench_memory --frames=people.npz --out_dir=OUT
 
-The last quarter of each person's frames is never trained on (`seen people`); the last quarter of the people is
-not trained on at all, but their first frames are written into the memory, as when a person is added (`new
-people`). Code sources:
+The last quarter of each person's frames is never trained on (`seen people`); the last quarter of the people
+is not trained on at all, but their first frames are written into the memory, as when a person is added
+(`new people`). Sources of the AdaIN code:
 
     none          zeros
     memory        read by geometry from the row's own person's slots, in training and test (personal use)
@@ -35,17 +35,15 @@ import numpy as np
 from absl import app, flags
 
 import talkjax  # noqa: F401  (before JAX: sets its flags)
-from talkjax.evaluate import picture
-from talkjax.evaluate.meter import MIN_REGION_PIXELS
-from talkjax.infer import compose
 from talkjax.infer.personal_refiner import SLOTS_PER_FRAME
-from talkjax.infer.training_data import to_bytes
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, RefinerState
-from talkjax.types import EYES, MOUTH
+from talkjax.types import MOUTH
+from tests.benchmarks.memory_figures import Judge, pooled, tables
 from tests.benchmarks.refiner_frames import Frames, read_frames
 from tests.benchmarks.refiner_variants import POOL, Gates, Trainer, on_device
 
-FRAMES = flags.DEFINE_string("frames", None, "made by export_refiner_frames", required=True)
+FRAMES = flags.DEFINE_string("frames", None, "made by export_refiner_frames")
+RESULTS = flags.DEFINE_string("results", None, "memory.json of an earlier run: prints its tables again")
 OUT_DIR = flags.DEFINE_string("out_dir", "bench_memory", "folder for tables and strips")
 STEPS = flags.DEFINE_integer("steps", 1200, "of every training")
 BATCH = flags.DEFINE_integer("batch", 4, "frames per step")
@@ -59,7 +57,6 @@ SLOTS = flags.DEFINE_list("slots", ["0.3"], "further memory sizes, slots per fra
 NEAREST = flags.DEFINE_list("nearest", ["1", "16"], "further numbers of slots read (one seed, at test time)")
 BUDGET = flags.DEFINE_float("budget_s", 1e9, "no further training is started after so many seconds")
 
-REGIONS = ("face", "mouth", "mouth_interior", "eyes")
 TRAIN_GATES = {
     "none": Gates(memory=0.0, gan=0.0),
     "memory": Gates(own=1.0, gan=0.0),
@@ -70,7 +67,8 @@ TRAIN_GATES = {
 
 
 class Split(NamedTuple):
-    """Row numbers: trained on, held out of people that are trained on, first and held-out frames of new people."""
+    """Row numbers: trained on; held out, of people that are trained on; first and held-out frames of new
+    people."""
 
     train: np.ndarray
     seen: np.ndarray
@@ -106,80 +104,6 @@ def person_means(frames: Frames, rows: np.ndarray) -> np.ndarray:
     for i in np.unique(frames.identity):
         means[frames.identity == i] = frames.values[rows[frames.identity[rows] == i]].mean(0)
     return means
-
-
-def masks_of(region: np.ndarray) -> dict[str, np.ndarray]:
-    """Bool masks `[s s]` from the mesh; a corpus has no landmarks. Mouth and eyes: the strips, grown by 5 and 3 %
-    of the crop."""
-
-    def grown(mask: np.ndarray, share: float) -> np.ndarray:
-        side = 2 * round(share * len(region)) + 1
-        return cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
-
-    interior = region == MOUTH
-    masks = {"face": region >= 0, "mouth": grown(interior, 0.05), "mouth_interior": interior}
-    return masks | {"eyes": grown(region == EYES, 0.03)}
-
-
-def signature(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Who is it, coarsely: colours of the face on a grid of 12 x 12 within the head crop `[432]`."""
-    weight = mask.astype(np.float32)
-    cells = [cv2.resize(image * weight[..., None], (12, 12), interpolation=cv2.INTER_AREA)]
-    share = cv2.resize(weight, (12, 12), interpolation=cv2.INTER_AREA)[..., None]
-    return (cells[0] / np.maximum(share, 0.05) * (share > 0.3)).ravel()
-
-
-def figures_of(out: np.ndarray, real: np.ndarray, region: np.ndarray) -> dict[str, float]:
-    """PSNR, SSIM, sharpness sums of one pasted crop."""
-    row, similarity = {}, picture.ssim_map(out, real)
-    least = MIN_REGION_PIXELS * (len(region) / 256) ** 2
-    side = (picture.SHARPNESS_SIZE,) * 2
-    small_out, small_real = (cv2.resize(x, side, interpolation=cv2.INTER_AREA) for x in (out, real))
-    for name, mask in masks_of(region).items():
-        if mask.sum() < least:
-            continue
-        row[f"{name} psnr"] = picture.psnr(out, real, mask)
-        row[f"{name} ssim"] = float(similarity[mask].mean())
-        small = cv2.resize(mask.astype(np.uint8), side, interpolation=cv2.INTER_NEAREST) > 0
-        row[f"{name} sharp"] = picture.laplacian_variance(small_out, small)
-        row[f"{name} sharp_real"] = picture.laplacian_variance(small_real, small)
-    return row
-
-
-class Judge:
-    """Judges refined crops against real ones; knows what everybody looks like."""
-
-    def __init__(self, frames: Frames, known: np.ndarray):
-        self.frames = frames
-        self.people = np.unique(frames.identity)
-        looks = [
-            [
-                signature(frames.target[k], frames.region[k] >= 0)
-                for k in known[frames.identity[known] == i][::4]
-            ]
-            for i in self.people
-        ]
-        self.templates = np.stack([np.mean(look, 0) for look in looks])
-
-    def pasted(self, picture: np.ndarray, k: int) -> np.ndarray:
-        """A refined crop over the real surroundings."""
-        f = self.frames
-        alpha = compose.face_alpha(f.region[k])
-        return to_bytes(compose.composite(picture / np.float32(255), f.target[k] / np.float32(255), alpha))
-
-    def __call__(self, made: np.ndarray, rows: np.ndarray) -> list[dict[str, float]]:
-        """One dict of figures per frame."""
-        result = []
-        for image, k in zip(made, rows, strict=True):
-            out = self.pasted(image, int(k))
-            row = figures_of(out, self.frames.target[k], self.frames.region[k])
-            look = signature(out, self.frames.region[k] >= 0)
-            distance = np.linalg.norm(self.templates - look, axis=1)
-            own = distance[self.people == self.frames.identity[k]][0]
-            other = distance[self.people != self.frames.identity[k]].min()
-            row |= {"own_over_other": float(own / other), "right_person": float(own < other)}
-            result.append(row)
-        return result
 
 
 class Case(NamedTuple):
@@ -250,8 +174,8 @@ class Experiment:
         pool: ThreadPoolExecutor,
         slots: float = 0.0,
     ) -> list[tuple[dict[str, Any], np.ndarray, Future[Any]]]:
-        """Trains once; returns (what, pictures, figures to come) of all its tests. slots: memory size per frame
-        (0: `SLOTS_PER_FRAME`)."""
+        """Trains once; returns (what, pictures, figures to come) of all its tests. slots: memory size per
+        frame (0: `SLOTS_PER_FRAME`)."""
         label = f", {slots:g} slots a frame" if slots else ""
         count = max(int(slots * len(self.known)), POOL) if slots else trainer.settings.n_slots
         f, given = self.frames, self.given(train)
@@ -279,61 +203,6 @@ class Experiment:
                 made = trainer.pictures(state, code, f, rows, use)
                 result.append((what, made, pool.submit(self.judge, made, rows)))
         return result
-
-
-def pooled(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Means over frames; sharpness as a ratio of sums."""
-    keys = sorted({key for row in rows for key in row})
-    mean = {k: float(np.mean([row[k] for row in rows if k in row])) for k in keys}
-    for name in REGIONS:
-        if f"{name} sharp" in mean:
-            mean[f"{name} sharpness"] = mean.pop(f"{name} sharp") / mean.pop(f"{name} sharp_real")
-    return mean
-
-
-def table(results: list[dict[str, Any]], people: str, borrow: float) -> str:
-    """Markdown of one group: mean +- spread over seeds; `over none`: paired difference in dB of face and mouth, +-
-    standard error over people."""
-    head = ["code", "face", "mouth", "interior", "eyes", "sharp face / mouth", "own / other", "read right"]
-    head += ["face over none", "mouth over none"]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    group = [r for r in results if r["people"] == people and r["borrow"] in (borrow, None)]
-
-    def shown(rows: list[dict[str, Any]], key: str, digits: int) -> str:
-        values = np.array([r["mean"].get(key, np.nan) for r in rows])
-        if not np.isfinite(values).all():
-            return "-"
-        spread = f" +- {values.std(ddof=1):.{digits}f}" if len(values) > 1 else ""
-        return f"{values.mean():.{digits}f}{spread}"
-
-    for case in dict.fromkeys(r["case"] for r in group):
-        rows = [r for r in group if r["case"] == case]
-        cells = [case]
-        for name in REGIONS:
-            cells.append(f"{shown(rows, name + ' psnr', 2)} / {shown(rows, name + ' ssim', 3)}")
-        cells.append(f"{shown(rows, 'face sharpness', 2)} / {shown(rows, 'mouth sharpness', 2)}")
-        cells.append(shown(rows, "own_over_other", 3))
-        cells.append(shown(rows, "read_right_person", 2))
-        none = [r for r in group if r["case"] == "none"]
-        cells += [over(rows, none, f"{name} psnr") for name in ("face", "mouth")]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def over(rows: list[dict[str, Any]], none: list[dict[str, Any]], key: str) -> str:
-    """Mean difference over shared seeds, frame by frame, and its standard error over people."""
-    base = {r["seed"]: r for r in none}
-    shared = [(r, base[r["seed"]]) for r in rows if r["seed"] in base and r is not base[r["seed"]]]
-    if not shared:
-        return "-"
-    by_person: dict[int, list[float]] = {}
-    for a, b in shared:
-        for person, x, y in zip(a["person"], a["frames"], b["frames"], strict=True):
-            if key in x and key in y:
-                by_person.setdefault(person, []).append(x[key] - y[key])
-    means = np.array([np.mean(d) for d in by_person.values()])
-    error = f" +- {means.std(ddof=1) / np.sqrt(len(means)):.2f}" if len(means) > 1 else ""
-    return f"{means.mean():+.2f}{error}"
 
 
 def strip(
@@ -366,6 +235,11 @@ def strip(
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    if RESULTS.value:
+        print(tables(json.loads(Path(RESULTS.value).read_text())))
+        return
+    if FRAMES.value is None:
+        raise app.UsageError("--frames or --results")
     begin = time.perf_counter()
     out_dir = Path(OUT_DIR.value)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -406,11 +280,11 @@ def _result(experiment: Experiment, what: dict[str, Any], future: Future[Any]) -
 
 
 def _write(out_dir: Path, experiment: Experiment, results: list[dict[str, Any]], pending: list[Any]) -> None:
-    text = ""
+    (out_dir / "memory.json").write_text(json.dumps(results))
+    (out_dir / "memory.md").write_text(tables(results))
+    print(tables(results))
     for borrow in (float(x) for x in BORROW.value):
         for people, rows in experiment.tests.items():
-            with_or = "with" if borrow else "without"
-            text += f"\n{people}, {with_or} borrowed layers\n\n{table(results, people, borrow)}"
             columns = {
                 what["case"]: made
                 for what, made, _ in pending
@@ -419,15 +293,11 @@ def _write(out_dir: Path, experiment: Experiment, results: list[dict[str, Any]],
                 and what["seed"] == 0
                 and "," not in what["case"]
             }
-            step = max(len(rows) // 4, 1)
-            some = list(range(1, len(rows), step))[:4]
+            some = list(range(1, len(rows), max(len(rows) // 4, 1)))[:4]
             if columns and some:
-                name = f"strip_{people.split()[0]}_{with_or}.jpg"
+                name = f"strip_{people.split()[0]}_{'with' if borrow else 'without'}.jpg"
                 image = strip(experiment, columns, rows, some)
                 cv2.imwrite(str(out_dir / name), image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 85))
-    (out_dir / "memory.md").write_text(text)
-    (out_dir / "memory.json").write_text(json.dumps(results))
-    print(text)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """What each part of the personal `lite` refiner is worth: one part taken away at a time, on held-out frames.
 
-    python -m tests.benchmarks.export_refiner_frames --identity=NAME --identities_dir=DIR --out=/tmp/frames.npz
-    python -m tests.benchmarks.bench_refiner_ablation --frames=/tmp/frames.npz --general=RUN/weights.npz --out_dir=OUT
+    python -m tests.benchmarks.export_refiner_frames --identity=NAME --identities_dir=DIR --out=frames.npz
+    python -m tests.benchmarks.bench_refiner_ablation --frames=frames.npz --general=RUN/weights.npz
+    --out_dir=OUT
 
-Every row trains for the same steps on the same frames in the same order. Figures: `talkjax.evaluate`'s, on the
-head crop with the face pasted into the real surroundings; `as used` adds the borrowed high frequencies that
-synthesis adds (`personal_refiner.DETAIL`), `network` does not. Writes OUT/ablation.json, ablation.md and one
-strip of pictures per row (real, bare, result). About a minute and a half on an H100, 6 minutes a row on two cores
-(`--rows`, `--steps` and `--every` make it smaller).
+Every row trains for the same steps on the same frames in the same order. Figures: `talkjax.evaluate`'s, on
+the head crop with the face pasted into the real surroundings; `as used` adds the borrowed high frequencies
+that synthesis adds (`infer/detail`), `network` does not. Writes OUT/ablation.json, ablation.md and
+one strip of pictures per row (real, bare, result). On two cores `--rows`, `--steps` and `--every` make it
+smaller.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ from talkjax.evaluate import regions
 from talkjax.evaluate.meter import PictureMeter, mean_of_measured
 from talkjax.evaluate.strip import strip_image
 from talkjax.infer import compose
-from talkjax.infer.personal_refiner import DETAIL, DETAIL_SIGMA, SLOTS_PER_FRAME
+from talkjax.infer.detail import Detail, fit_detail, with_detail
+from talkjax.infer.personal_refiner import DETAIL_FRAMES, SLOTS_PER_FRAME
 from talkjax.infer.training_data import to_bytes
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, RefinerState
 from talkjax.train.params_file import load_params
@@ -42,6 +44,10 @@ FRAMES = flags.DEFINE_string("frames", None, "made by export_refiner_frames", re
 GENERAL = flags.DEFINE_string("general", None, "weights.npz of configs/refiner_general.py, lite")
 OUT_DIR = flags.DEFINE_string("out_dir", "bench_ablation", "folder for the table and the strips")
 STEPS = flags.DEFINE_integer("steps", 900, "of every row")
+WIDTH = flags.DEFINE_integer("width", 32, "of the generator")
+BATCH = flags.DEFINE_integer("batch", 1, "frames a step")
+RATE = flags.DEFINE_float("learning_rate", 1e-3, "at the start")
+DTYPE = flags.DEFINE_string("dtype", "float32", "of the networks' arithmetic")
 SEEDS = flags.DEFINE_integer("seeds", 2, "repeats of every row; seed after seed")
 ROWS = flags.DEFINE_list("rows", [], "only these rows")
 EVERY = flags.DEFINE_integer("every", 1, "judge one of so many held-out frames of the file")
@@ -76,23 +82,13 @@ def starts_from(path: str) -> Any:
     tree, metadata = load_params(path)
     if metadata["kind"] != "refiner_general_lite":
         raise ValueError(f"{path} holds {metadata['kind']}, expected refiner_general_lite")
-    params, query = (
-        jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree[k]) for k in ("generator", "query")
-    )
+    tree = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
+    params, query = tree["generator"], tree["query"]
 
     def start(state: RefinerState) -> RefinerState:
         return state.replace(params=params, average=jax.tree.map(jnp.copy, params), query=query)
 
     return start
-
-
-def with_detail(picture: np.ndarray, one: np.ndarray, many: np.ndarray) -> np.ndarray:
-    """What synthesis adds to the network's picture `[s s 3]` in [0, 1]."""
-    sigma = DETAIL_SIGMA * picture.shape[0]
-    sharp = picture - (DETAIL.one + DETAIL.many) * compose.high_pass(picture, sigma)
-    sharp += DETAIL.one * compose.high_pass(one.astype(np.float32) / 255, sigma)
-    sharp += DETAIL.many * compose.high_pass(many.astype(np.float32) / 255, sigma)
-    return np.clip(sharp, 0, 1)
 
 
 _HELD_OUT: dict[str, Frames] = {}
@@ -102,7 +98,7 @@ def _open(path: str) -> None:
     _HELD_OUT["frames"] = read_frames(path, ("heldout",))["heldout"]
 
 
-def judged(made: np.ndarray | str, rows: np.ndarray, detail: bool) -> dict[str, Any]:
+def judged(made: np.ndarray | str, rows: np.ndarray, detail: Detail | None) -> dict[str, Any]:
     """Figures of refined crops (or of a layer's), pasted; `series` PSNR per frame, `pasted` the pictures.
 
     Runs in a process of its own, which has read the frames itself.
@@ -113,8 +109,8 @@ def judged(made: np.ndarray | str, rows: np.ndarray, detail: bool) -> dict[str, 
     assert frames.landmarks is not None
     for picture, k in zip(made, rows, strict=True):
         face = picture.astype(np.float32) / 255
-        if detail:
-            face = with_detail(face, frames.one[k], frames.many[k])
+        if detail is not None:
+            face = with_detail(face, frames.one[k], detail)
         alpha = compose.face_alpha(frames.region[k])
         out = to_bytes(compose.composite(face, frames.target[k].astype(np.float32) / 255, alpha))
         meter.add(frames.target[k], out, frames.landmarks[k])
@@ -192,8 +188,11 @@ def main(argv: list[str]) -> None:
         n_values=train.values.shape[1],
         n_slots=max(int(SLOTS_PER_FRAME * len(usable)), 64),
         steps=STEPS.value,
+        width=WIDTH.value,
+        learning_rate=RATE.value,
+        dtype=DTYPE.value,
     )
-    trainer = Trainer(settings, on_device(train), usable, batch=1)
+    trainer = Trainer(settings, on_device(train), usable, batch=BATCH.value)
     rows = np.arange(0, len(heldout), EVERY.value)
     chosen = ROWS.value or list(ROWS_BY_NAME)
     if GENERAL.value is None:
@@ -205,21 +204,21 @@ def main(argv: list[str]) -> None:
     workers = max(min((os.cpu_count() or 2) - 2, 10), 1)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_open, initargs=(FRAMES.value,)) as pool:
-        bare = pool.submit(judged, "bare", rows, False)
-        one = pool.submit(judged, "one", rows, False)
+        bare = pool.submit(judged, "bare", rows, None)
+        one = pool.submit(judged, "one", rows, None)
         pending: list[tuple[str, int, bool, Future[Any]]] = []
         for seed in range(SEEDS.value):
             for name in chosen:
                 if time.perf_counter() - begin > BUDGET.value or (seed and not ROWS_BY_NAME[name].train):
                     continue
-                pending += _run(trainer, heldout, rows, name, seed, pool)
+                pending += _run(trainer, train, heldout, rows, name, seed, pool)
                 print(f"{time.perf_counter() - begin:6.1f} s  seed {seed} {name}", flush=True)
         _report(out_dir, heldout, rows, bare.result(), one.result(), pending)
     print(f"{time.perf_counter() - begin:.1f} s in all")
 
 
 def _run(
-    trainer: Trainer, heldout: Frames, rows: np.ndarray, name: str, seed: int, pool: ProcessPoolExecutor
+    trainer: Trainer, train: Frames, heldout: Frames, rows: np.ndarray, name: str, seed: int, pool: Any
 ) -> list[tuple[str, int, bool, Future[Any]]]:
     """Trains a row and hands its pictures to be judged."""
     row = ROWS_BY_NAME[name]
@@ -231,8 +230,22 @@ def _run(
         state = trainer.write(start(trainer.fresh(seed)), trainer.usable)
     code, _ = trainer.read(state, heldout.features[rows], np.zeros(len(rows), np.int32), row.gates)
     made = trainer.pictures(state, row.gates.memory * code, heldout, rows, row.gates)
-    details = (True, False) if row.gates.borrow else (False,)
-    return [(name, seed, detail, pool.submit(judged, made, rows, detail)) for detail in details]
+    jobs = [(name, seed, False, pool.submit(judged, made, rows, None))]
+    if row.gates.borrow:
+        detail = _detail(trainer, train, state, row.gates)
+        print(f"        detail {detail}", flush=True)
+        jobs.append((name, seed, True, pool.submit(judged, made, rows, detail)))
+    return jobs
+
+
+def _detail(trainer: Trainer, train: Frames, state: RefinerState, gates: Gates) -> Detail:
+    """As fine-tuning finds it: on training frames that were read without their neighbors."""
+    at = np.linspace(0, len(trainer.usable) - 1, min(len(trainer.usable), DETAIL_FRAMES)).astype(int)
+    some = trainer.usable[at]
+    code, _ = trainer.read(state, train.features[some], np.zeros(len(some), np.int32), gates)
+    made = trainer.pictures(state, gates.memory * code, train, some, gates)
+    pictures = made.astype(np.float32) / 255
+    return fit_detail(pictures, train.one[some], train.target[some], train.region[some] >= 0)
 
 
 def _report(

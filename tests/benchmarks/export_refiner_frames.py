@@ -1,11 +1,11 @@
 """Exports what a refiner learns from and is judged on into one `.npz` that travels to an accelerator.
 
-    python -m tests.benchmarks.export_refiner_frames --identity=real --identities_dir=DIR --out=/tmp/real.npz
-    python -m tests.benchmarks.export_refiner_frames --prepared=CORPUS/prepared --out=/tmp/people.npz
+    python -m tests.benchmarks.export_refiner_frames --identity=real --identities_dir=DIR --out=real.npz
+    python -m tests.benchmarks.export_refiner_frames --prepared=CORPUS/prepared --out=people.npz
 
-From a prepared identity: all training frames, and every `--every`th held-out frame of drive `tracked` with its
-landmarks. From a refiner corpus (docs/corpora.md; it may still be building): frames of its people, as `train`. Layout: `refiner_frames`. With pictures of a real
-person the file is as private as the clip.
+From a prepared identity: all training frames, and every `--every`th held-out frame of drive `tracked` with
+its landmarks. From a refiner corpus (docs/corpora.md; it may still be building): frames of its people, as
+`train`. Layout: `refiner_frames`. With pictures of a real person the file is as private as the clip.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from absl import app, flags
 
 import talkjax  # noqa: F401  (before JAX: sets its flags)
+from talkjax.infer.appearance import Appearance, fit_appearance
 from talkjax.infer.descriptors import appearance_values, fit_geometry_code
 from talkjax.infer.layers import FrameLayers
 from talkjax.infer.person import Person, Segment, load_person, load_segment
@@ -41,19 +42,26 @@ def export_identity(person: Person, heldout: Segment, every: int, quality: int) 
     """Arrays of the file."""
     geometry = fit_geometry_code(person.features)
     features, values = geometry(person.features), appearance_values(person.bank, person.zones)
-    data = build_refiner_data(person, features, values)
+    appearance = fit_appearance(
+        person.bank, person.features, person.zones, person.texels.region, person.train.valid
+    )
+    data = build_refiner_data(person, appearance, features, values)
     train = Writer(quality)
     for k in range(len(data.valid)):
         faces = {name: getattr(data, name)[k] for name in FACES}
         rows = {"valid": data.valid[k], "features": features[k], "values": values[k]}
         train.add(data.target[k], data.region[k], faces, identity=np.int32(0), frame=np.int32(k), **rows)
-    return train.arrays("train") | _heldout(person, heldout, geometry, every, quality).arrays("heldout")
+    return train.arrays("train") | _heldout(person, heldout, appearance, geometry, every, quality).arrays(
+        "heldout"
+    )
 
 
-def _heldout(person: Person, heldout: Segment, geometry: Any, every: int, quality: int) -> Writer:
+def _heldout(
+    person: Person, heldout: Segment, appearance: Appearance, geometry: Any, every: int, quality: int
+) -> Writer:
     """Drive `tracked`: the held-out frames' own motion over their own surroundings."""
     writer = Writer(quality)
-    layers_of = FrameLayers(person, own_motion(heldout), heldout)
+    layers_of = FrameLayers(person, own_motion(heldout), heldout, appearance)
     features = geometry(person.describe(heldout))
     past: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for k, host, layers in layers_of.frames():

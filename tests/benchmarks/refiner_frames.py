@@ -5,7 +5,7 @@ Per split S (`train`, `heldout`) and t frames of s x s pixels:
     S/target            JPEG of the real crop, one after the other; S/target_ends int64 [t]: where each ends
     S/bare, many, one   likewise, the faces over the real crop; the crop itself is not stored again: where the
                         face's alpha is 0 these pictures are the target's, and flat in the file
-    S/bare1, bare2      heldout only: `bare` one and two frames earlier (the frames of train follow each other)
+    S/bare1, bare2      heldout only: `bare` one and two frames earlier (train's follow each other)
     S/before1, before2  heldout only: JPEG of the real crops of those frames at half size (their surroundings)
     S/bare1_region, ... heldout only: their regions
     S/region            zlib of int8 [s s]; S/region_ends
@@ -176,8 +176,8 @@ def read_frames(path: str | Path, splits: Iterable[str] = ("train", "heldout")) 
                     faces[name] = _over(stored, around, list(pool.map(face_area, early)))
             else:
                 faces |= _earlier(faces["bare"], rows["identity"])
-            points = file[f"{split}/landmarks"] if f"{split}/landmarks" in file else None
-            result[split] = Frames(target=target, region=region, landmarks=points, **faces, **rows)
+            optional = {"landmarks": file[f"{split}/landmarks"]} if f"{split}/landmarks" in file else {}
+            result[split] = Frames(target=target, region=region, **faces, **rows, **optional)
     return result
 
 

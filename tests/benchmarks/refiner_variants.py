@@ -1,7 +1,8 @@
 """Variants of the `lite` refiner as data of one compiled training step: what is switched off is a number.
 
-All frames lie on the device as uint8 and the step gathers its rows there, so that neither the host nor compiling
-is waited for. What differs between variants (code, window, borrowed layers, attention, discriminator) are `Gates`.
+All frames lie on the device as uint8 and the step gathers its rows there, so that neither the host nor
+compiling is waited for. What differs between variants (code, window, borrowed layers, attention,
+discriminator) are `Gates`.
 """
 
 from __future__ import annotations
