@@ -281,9 +281,7 @@ class FinetuneConfig(Config):
         None, "optimizer steps from sound to face; none: the preset's", minimum=1
     )
     refiner_steps: int | None = option(None, "optimizer steps of the refiner; none: the preset's", minimum=1)
-    init: str = option(
-        "general", "begin with the general networks that ship, or at random", choices=INITS
-    )
+    init: str = option("general", "begin with the general networks that ship, or at random", choices=INITS)
     relative_pose: bool = option(False, "paper mapping: head pose as frame-to-frame differences")
     seed: int = option(0, "the run's only seed", minimum=0)
 

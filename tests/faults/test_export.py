@@ -23,7 +23,7 @@ from talkjax.face.points import vertex_points
 from talkjax.infer.bundle import refiners
 from talkjax.infer.layers import Layers
 from talkjax.infer.paper_refiner import PaperRefiner
-from talkjax.infer.retrieval import ZoneFeatures
+from talkjax.infer.retrieval import ZONES, ZoneFeatures
 from talkjax.media.reader import file_sha256, read_frames
 from talkjax.tasks.refiner_paper import PaperRefinerSettings, PaperRefinerTask
 from talkjax.track.identity import Identity
@@ -81,9 +81,20 @@ def stages(talker) -> dict[str, object]:
     def refiner(folder: pathlib.Path) -> None:
         tree = nested(dict(arrays["refiner"]))
         tree["geometry"] = {name: arrays["look"][f"code_{name}"] for name in ("mean", "basis")}
-        save_params(
-            folder / "refiner.npz", tree, {"preset": "lite", "settings": talker.config.refiner_settings}
-        )
+        tree["appearance"] = {"frames": arrays["look"]["frames"]}
+        for k, zone in enumerate(ZONES):
+            texels = np.flatnonzero(bank[f"place_{zone}"] < bank[f"basis_{zone}"].shape[1])
+            tree["appearance"][zone] = {
+                "texels": texels,
+                "share": bank["zones"][k][texels],
+                "keys": arrays["look"][zone][arrays["look"]["frames"]],
+                "gain": arrays["look"][f"gain_{zone}"],
+                "basis": bank[f"basis_{zone}"],
+                "length": arrays["look"]["length"][k],
+            }
+        detail = {"one": talker.config.detail_one, "gain": talker.config.detail_gain}
+        about = {"preset": "lite", "settings": talker.config.refiner_settings, "detail": detail}
+        save_params(folder / "refiner.npz", tree, about)
 
     return {"clip": clip, "track": tracked, "texture": texture, "mapping": mapping, "refiner": refiner}
 

@@ -10,6 +10,7 @@ import pytest
 
 from talkjax.errors import InputError
 from talkjax.infer import export_onnx
+from talkjax.infer.detail import Detail
 from talkjax.infer.mapping_session import Mapping
 from talkjax.infer.paper_refiner import PaperRefiner
 from talkjax.infer.personal_refiner import LiteRefiner
@@ -32,7 +33,7 @@ def found() -> list[export_onnx.Network]:
         LiteRefinerSettings(size=32, n_features=4, n_values=8, n_slots=4, steps=1, width=8)
     )
     weights = random_variables(task.generator, jnp.zeros((1, 32, 32, 18)), jnp.zeros((1, 8)))
-    refiner = LiteRefiner("lite", task, weights, np.zeros((4, 32)), None, None)
+    refiner = LiteRefiner("lite", task, weights, np.zeros((4, 32)), None, None, None, Detail())
     return export_onnx.networks(mapping, refiner)
 
 

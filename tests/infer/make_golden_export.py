@@ -2,7 +2,8 @@
 
 A drawn person of 96 x 96 pixels with twelve frames and small networks with random weights, exported once,
 and what
-the runtime made of it. It is not to be made again: files of today must load with every later talkjax and JAX.
+the runtime made of it. It is made again only when `layout.CONVENTION` is raised: files of one convention must
+load with every later talkjax and JAX.
 FOLDER keeps the prepared identity between runs.
 """
 
@@ -22,9 +23,11 @@ import numpy as np
 import talkjax
 from talkjax.data.synthetic_person import synthesize_clip
 from talkjax.face.camera import clip_camera
+from talkjax.infer.appearance import appearance_from, fit_appearance
 from talkjax.infer.bundle import functions, gather
 from talkjax.infer.bundle.archive import write_archive
 from talkjax.infer.descriptors import fit_geometry_code
+from talkjax.infer.detail import Detail
 from talkjax.infer.export import bundle_manifest, bundle_members
 from talkjax.infer.mapping_session import Mapping
 from talkjax.infer.person import Person, first_frames, soft_zones
@@ -124,7 +127,11 @@ def small_refiner(person: Person, rng: np.random.Generator) -> LiteRefiner:
     )
     query = rng.normal(size=(24, KEY_DIM)).astype(np.float32) / 5
     geometry = fit_geometry_code(person.features)
-    return LiteRefiner("lite", task, params, query, bank, geometry)
+    appearance = fit_appearance(
+        person.bank, person.features, person.zones, person.texels.region, np.ones(FRAMES, bool)
+    )
+    appearance = appearance_from(appearance.tree())  # as from its file
+    return LiteRefiner("lite", task, params, query, bank, geometry, appearance, Detail(gain=0.3))
 
 
 def coarse(x: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Borrowing frames: distances, short lists and the dynamic programme, against brute force."""
+"""Borrowing frames: distances and the dynamic programme, against brute force."""
 
 from __future__ import annotations
 
@@ -54,27 +54,15 @@ def test_distances_are_euclidean_and_the_own_neighbourhood_is_out_of_reach():
         assert np.all(row[near] == retrieval.FAR) and np.all(row[~near] < 100)
 
 
-def test_nearest_are_sorted_weighted_and_never_excluded_ones():
-    distance = np.array([[3.0, 1.0, retrieval.FAR, 1.5], [0.2, 0.1, 0.3, 0.4]])
-    index, weight = retrieval.nearest(distance, 3)
-    assert index.tolist() == [[1, 3, 0], [1, 0, 2]]
-    np.testing.assert_allclose(weight.sum(1), 1, atol=1e-6)
-    assert np.all(np.diff(weight, axis=1) < 0)
-    index, weight = retrieval.nearest(np.array([[1.0, retrieval.FAR, retrieval.FAR]]), 3)
-    assert weight.tolist() == [[1.0, 0.0, 0.0]]
-    assert retrieval.nearest(distance, 10)[0].shape == (2, 4)  # a bank smaller than the list
-
-
 def test_a_training_frame_borrows_nothing_from_its_neighbours():
     rng = np.random.default_rng(2)
     slow = [np.cumsum(rng.normal(size=(60, d)), 0).astype(np.float32) for d in (6, 5, 4)]
     features, own = ZoneFeatures(*slow), np.arange(60)
     free = choose_frames(features, features)
-    assert all(np.array_equal(zone, own) for zone in free.one)  # without the rule: itself
+    assert all(np.array_equal(zone, own) for zone in free)  # without the rule: itself
     kept_off = choose_frames(features, features, own)
-    for one, many, weight in zip(*kept_off, strict=True):
+    for one in kept_off:
         assert np.abs(one - own).min() > 10
-        assert np.abs(many - own[:, None])[weight > 0].min() > 10
 
 
 def _eyes(iris: float) -> np.ndarray:
