@@ -53,9 +53,13 @@ def _other_network(path: Path, why: str) -> InputError:
     )
 
 
+def _single(values: Any) -> np.ndarray:
+    return np.asarray(values, np.float32)
+
+
 def _folded(kernel: np.ndarray, bias: Any, gain: Any = 1.0, offset: Any = 0.0) -> dict[str, np.ndarray]:
     """A convolution [kh kw ci co] and the norm after it; 1 x 1 becomes a matrix."""
-    layer = {"kernel": np.float32(kernel * gain), "bias": np.float32(bias * gain + offset)}
+    layer = {"kernel": _single(kernel * gain), "bias": _single(bias * gain + offset)}
     if layer["kernel"].shape[:2] == (1, 1):
         layer["kernel"] = layer["kernel"][0, 0]
     return layer
@@ -70,7 +74,7 @@ def _head(matrix: np.ndarray, bias: Any, before: Any, after: Any, refuse: Callab
     cube = matrix.reshape(-1, channels, side, side)
     bias = bias + np.einsum("fcyx,c->f", cube, before[1])
     kernel = (cube * before[0][:, None, None]).transpose(2, 3, 1, 0).reshape(matrix.shape[1], -1)
-    return {"kernel": np.float32(kernel * after[0]), "bias": np.float32(bias * after[0] + after[1])}
+    return {"kernel": _single(kernel * after[0]), "bias": _single(bias * after[0] + after[1])}
 
 
 def _from_names(source: Tensors) -> Params:
@@ -124,7 +128,7 @@ class _Walk:
     def params(self) -> Params:
         scale = self._scaling()
         params: Params = {"stem": self._conv(self._only("Conv"), 1)}
-        params["stem"]["kernel"] = np.float32(params["stem"]["kernel"] * scale)
+        params["stem"]["kernel"] = _single(params["stem"]["kernel"] * scale)
         params["stem_slope"] = self._slope()
         stage, unit = 0, 0
         while len(self._next()) == 2:
@@ -133,7 +137,7 @@ class _Walk:
             stage, unit = (stage + 1, 1) if other.op == "Conv" else (stage, unit + 1)
             name, start = f"stage{stage}_unit{unit}_", self._at
             gain, offset = self._norm(first)
-            params[name + "norm"] = {"scale": np.float32(gain), "bias": np.float32(offset)}
+            params[name + "norm"] = {"scale": _single(gain), "bias": _single(offset)}
             params[name + "conv1"] = self._conv(self._only("Conv"), 1)
             params[name + "slope"] = self._slope()
             params[name + "conv2"] = self._conv(self._only("Conv"), 2 if unit == 1 else 1)
@@ -220,7 +224,7 @@ class _Walk:
     def _slope(self) -> dict[str, np.ndarray]:
         node = self._only("PRelu")
         self._at = node.outputs[0]
-        return {"slope": np.float32(self._numbers(node, 1).reshape(-1))}
+        return {"slope": _single(self._numbers(node, 1).reshape(-1))}
 
     def _pass(self) -> None:
         while len(self._next()) == 1 and self._next()[0].op in self._PASSED:
@@ -267,6 +271,6 @@ def _check(params: Params, refuse: Callable[[str], InputError]) -> None:
         layer, part = name.split("/")
         if params[layer][part].shape != shape:
             raise refuse(f"{name} has shape {params[layer][part].shape}, not {shape}")
-    for name, layer in params.items():
-        if not all(np.isfinite(value).all() for value in layer.values()):
+    for name, parts in params.items():
+        if not all(np.isfinite(value).all() for value in parts.values()):
             raise refuse(f"{name} is not finite")

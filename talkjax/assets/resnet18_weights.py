@@ -53,7 +53,7 @@ def take_trunk(source: Tensors, prefix: str = "") -> dict[str, Any]:
     def layer(conv: str, norm: str, size: int, ci: int, co: int | None) -> int:
         kernel = source.take(f"{named(conv)}.weight", (size, size, ci, co), hwio)
         gain, offset = folded_norm(source, named(norm), kernel.shape[-1])
-        folded = {"kernel": np.ascontiguousarray(kernel * gain, np.float32), "bias": np.float32(offset)}
+        folded = {"kernel": kernel * gain, "bias": offset}  # float32 all
         if size == 1:
             shortcuts.append({"kernel": folded["kernel"][0, 0], "bias": folded["bias"]})
         else:

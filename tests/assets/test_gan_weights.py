@@ -40,6 +40,12 @@ def signed(golden: dict[str, np.ndarray]) -> np.ndarray:
     return np.float32(golden["window"]) / 127.5 - 1
 
 
+def compiled(function: Any, *args: Any) -> Any:
+    """What it gives, compiled in half the time."""
+    quick = {"xla_backend_optimization_level": "0"}
+    return jax.jit(function).lower(*args).compile(compiler_options=quick)(*args)
+
+
 def close(got: Any, want: np.ndarray) -> None:
     assert np.abs(want).max() > 0.1 and want.std() > 1e-3  # constants would agree with anything constant
     np.testing.assert_allclose(got, want, atol=1e-4)
@@ -48,7 +54,7 @@ def close(got: Any, want: np.ndarray) -> None:
 def test_generator_paints_like_pytorch(golden, signed) -> None:
     params = load_generator(G)
     net = PaperGenerator(width=1, n_levels=5)
-    out = jax.jit(net.apply)(params, signed, golden["identity"])
+    out = compiled(net.apply, params, signed, golden["identity"])
     close(out.color, golden["color"])
     close(out.attention[..., :1], golden["attention"])
 
@@ -57,13 +63,13 @@ def test_discriminator_judges_like_pytorch(golden, signed) -> None:
     keep = golden["attention"]
     fake = keep * signed[..., 6:] + (1 - keep) * golden["color"]
     pair = np.concatenate([signed, fake], -1)
-    close(jax.jit(PatchDiscriminator(width=2).apply)(load_discriminator(D), pair), golden["logits"])
+    close(compiled(PatchDiscriminator(width=2).apply, load_discriminator(D), pair), golden["logits"])
 
 
 def test_memory_reads_like_pytorch(golden) -> None:
     found = load_memory(MEM)
     picture = np.float32(golden["window"][..., 6:]) / 255
-    feature = jax.jit(ResNet18(width=2).apply)(found["trunk"], picture)
+    feature = compiled(ResNet18(width=2).apply, found["trunk"], picture)
     close(feature, golden["feature"])
     query = KeyEncoder(6).apply(found["query"], feature)
     close(query, golden["query"])
