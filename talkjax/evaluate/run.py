@@ -19,6 +19,7 @@ from talkjax.config import FPS, EvaluateConfig
 from talkjax.errors import InputError
 from talkjax.evaluate import figures, plots, report, targets
 from talkjax.evaluate.head_motion import free_config, motion_report
+from talkjax.evaluate.identity_meter import IdentityMeter, embedding_for
 from talkjax.evaluate.meter import PictureMeter, plain
 from talkjax.evaluate.mouth import model_opening, model_width, mouth_figures
 from talkjax.evaluate.speech import lip_opening
@@ -100,11 +101,14 @@ def run(identity: Identity, config: EvaluateConfig, progress: Progress = SILENT)
     )
     metrics = _clip_figures(job)
     strips, curves = [], {}
+    training = first_frames(job.person.train, job.identity.record.train_frames)
+    embedding = embedding_for(refiner.preset)
+    likeness = IdentityMeter.of(embedding, job.person.camera, training, job.heldout)
     wav = job.heldout.wav()
     if len(wav) and (mapping := _mapping(job)):
         metrics["silence"] = _silence(job, mapping, wav)
     for name, motion in _drives(job):
-        drive, strip, curve = _measure(job, name, motion)
+        drive, strip, curve = _measure(job, name, motion, likeness)
         if name == "audio":
             drive["mouth"] = _mouth_figures(job, motion)
             if (job.folder / VISEMES_NAME).exists():
@@ -202,7 +206,9 @@ def _lip_speed(job: _Job, exp: np.ndarray) -> float:
     return float(np.abs(np.diff(model_opening(job.person.model, exp))).mean())
 
 
-def _measure(job: _Job, name: str, motion: Motion) -> tuple[dict[str, Any], Path | None, bytes]:
+def _measure(
+    job: _Job, name: str, motion: Motion, likeness: IdentityMeter
+) -> tuple[dict[str, Any], Path | None, bytes]:
     """Synthesizes one drive, then measures the video as a viewer gets it."""
     video, bare_video = _video(job, name), job.folder / f"bare_{name}.tmp.mp4"
     start = time.perf_counter()
@@ -214,6 +220,8 @@ def _measure(job: _Job, name: str, motion: Motion) -> tuple[dict[str, Any], Path
                 read_frames(video), job.models, progress=lambda done: ticker.update(1) and None
             )
         meter, strip = _picture(job, name, video, bare_video)
+        identity = likeness.figures(read_frames(video), tracked.landmarks, tracked.valid)
+        bare = likeness.figures(read_frames(bare_video), tracked.landmarks, tracked.valid)
     finally:
         bare_video.unlink(missing_ok=True)
     real = np.where(job.heldout.valid[:, None, None], job.heldout.landmarks, np.nan)
@@ -222,6 +230,7 @@ def _measure(job: _Job, name: str, motion: Motion) -> tuple[dict[str, Any], Path
         "picture": meter.result(),
         "speech": figures.speech_figures(real, out),
         "motion": figures.motion_figures(real, out, FPS),
+        "identity": identity | {"bare": bare},
         "seconds": round(seconds, 1),
     }
     curve = plots.plot_lip_opening(lip_opening(real), lip_opening(out), FPS, job.identity.record.train_frames)
