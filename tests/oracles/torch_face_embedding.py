@@ -2,7 +2,8 @@
 
 A script for a Python with torch and onnx (no dependencies of this project; 2.13 and 1.23 made the golden):
 
-    PYTHON tests/oracles/torch_face_embedding.py tests/goldens/face_embedding
+    PYTHON tests/oracles/torch_face_embedding.py golden tests/goldens/face_embedding
+    PYTHON tests/oracles/torch_face_embedding.py full OUT_DIR    # IResNet-50 at full size, 350 MB
 
 Writes small weights as `iresnet.pth`, the exported graph with norms folded, as exporters do, as
 `iresnet.onnx`, and pictures with the answer.
@@ -59,10 +60,11 @@ class IResNet(nn.Module):
         return self.features(self.fc(x))
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, width: int, units: tuple[int, ...], side: int, features: int) -> None:
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
-    net = IResNet(width=3, units=(1, 2, 1, 1), side=32, features=8).eval()
+    net = IResNet(width, units, side, features).eval()
+    print(sum(p.numel() for p in net.parameters()), "parameters")
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
@@ -71,7 +73,7 @@ def main(folder: Path) -> None:
             nn.init.normal_(module.running_mean, std=0.3)
         elif isinstance(module, nn.PReLU):
             nn.init.uniform_(module.weight, 0.0, 0.5)
-    pixels = torch.randint(256, (2, 3, 32, 32), dtype=torch.uint8)
+    pixels = torch.randint(256, (2, 3, side, side), dtype=torch.uint8)
     image = pixels / 127.5 - 1
     torch.save(net.state_dict(), folder / "iresnet.pth")
     torch.onnx.export(net, (image,), folder / "iresnet.onnx", dynamo=False, input_names=["picture"])
@@ -85,4 +87,7 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[1] == "golden":
+        main(Path(sys.argv[2]), 3, (1, 2, 1, 1), 32, 8)
+    else:
+        main(Path(sys.argv[2]), 64, (3, 4, 14, 3), 112, 512)
