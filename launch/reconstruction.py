@@ -15,14 +15,17 @@ import numpy as np
 
 from talkjax.assets.model_file import load_model
 from talkjax.config import ReconstructionConfig
+from talkjax.data.drawn_pool import GROUP, draw_rows, drawn_pool
 from talkjax.data.face_shards import MARGIN, FaceFolder, draw_group, joined
+from talkjax.data.grain_input import GrainInput
+from talkjax.data.painted_texture import with_painted_texture
 from talkjax.data.reconstruction_rows import DrawnInput, FolderRows, batch_of, face_measures
 from talkjax.data.synthetic_faces import FaceStage
-from talkjax.data.train_input import GrainInput
 from talkjax.errors import InputError
 from talkjax.evaluate.one_shot import one_shot_figures
 from talkjax.nets.reconstruction_net import CoeffSizes, ReconstructionNet
 from talkjax.nets.reconstruction_small import SmallReconstructionNet
+from talkjax.rng import stream_key
 from talkjax.tasks.reconstruction import ReconstructionBatch, ReconstructionTask
 from talkjax.track.durable import write_json
 from talkjax.train.feed import TrainInput
@@ -33,6 +36,7 @@ from talkjax.types import FaceModel
 
 LOOKED_AT = 512  # held-out faces
 _EVAL_BATCH = 64
+_HELD_GROUPS = 4  # where faces are drawn on the host, slowly
 _UNSEEN = 977  # added to the seed of faces that are drawn for evaluation
 _log = logging.getLogger("talkjax")
 
@@ -43,7 +47,7 @@ def make_net(config: ReconstructionConfig, model: FaceModel, platform: str) -> A
     sizes = CoeffSizes(id=model.id_basis.shape[0], exp=model.exp_basis.shape[0], tex=n_tex)
     dtype = jnp.dtype(config.dtype_name(platform))
     if config.preset == "small":
-        return SmallReconstructionNet(sizes, width=config.width, dtype=dtype)
+        return SmallReconstructionNet(sizes, width=config.width, units=config.units, dtype=dtype)
     return ReconstructionNet(sizes, width=config.width, dtype=dtype)
 
 
@@ -60,7 +64,8 @@ def make_job(config: ReconstructionConfig, corpus: str | None) -> Job:
             fix="--corpus=DIR (launch.make_faces) or --set=face_model=FILE",
             code="usage",
         )
-    stage = FaceStage.of(folder.model() if folder else load_model(Path(config.face_model)))
+    model = folder.model() if folder else load_model(Path(config.face_model))
+    stage = FaceStage.of(model if model.tex_basis is not None else with_painted_texture(model))
     size = folder.manifest["size"] if folder else config.size
     side = round(size / MARGIN)
     task = ReconstructionTask(
@@ -76,12 +81,15 @@ def make_job(config: ReconstructionConfig, corpus: str | None) -> Job:
     n_landmarks = len(stage.landmarks.number)
 
     def input_for(rows: Rows) -> TrainInput:
+        if folder is None and config.pool:
+            options = config.batch, config.seed, config.pool, config.reuse
+            return drawn_pool(stage, size, *options, (rows.index, rows.count))
         if folder is None:
             return DrawnInput(stage, size, config.batch, config.seed, rows.index, rows.count)
         source = FolderRows(folder, config.batch, config.seed, n_landmarks)
         return GrainInput(source, config.batch, rows.index, rows.count, config.workers, threads=2)
 
-    held = _held_out(corpus, stage, size, config.seed)
+    held = _held_out(corpus, stage, size, config)
     look = jax.jit(task.eval_step)
 
     def evaluate(state: Any, step: int) -> Mapping[str, float]:
@@ -103,6 +111,7 @@ def make_job(config: ReconstructionConfig, corpus: str | None) -> Job:
             "kind": f"reconstruction_{config.preset}",
             "side": side,
             "width": config.width,
+            "units": config.units,
             "model": stage.model.name,
             "sizes": {"id": measures.n_id, "exp": len(stage.model.exp_names), "tex": len(measures.tex_form)},
             "exp_names": list(stage.model.exp_names),
@@ -129,12 +138,20 @@ def make_job(config: ReconstructionConfig, corpus: str | None) -> Job:
     )
 
 
-def _held_out(corpus: str | None, stage: FaceStage, size: int, seed: int) -> ReconstructionBatch:
+def _held_out(
+    corpus: str | None, stage: FaceStage, size: int, config: ReconstructionConfig
+) -> ReconstructionBatch:
     """Faces that are not trained on."""
-    if corpus is None:
-        groups = 4
-        rows = joined([draw_group(stage, seed + _UNSEEN, g, size) for g in range(groups)])
-    else:
+    seed = config.seed + _UNSEEN
+    if corpus is not None:
         held = FaceFolder(corpus, "heldout")
         rows = held.rows(range(min(LOOKED_AT, len(held))))
+    elif config.pool:
+        group = min(GROUP, config.batch)
+        parts = [
+            draw_rows(stage, stream_key(seed, "held out", g), group, size) for g in range(LOOKED_AT // group)
+        ]
+        rows = joined(jax.device_get(parts))
+    else:
+        rows = joined([draw_group(stage, seed, g, size) for g in range(_HELD_GROUPS)])
     return batch_of(rows, len(stage.landmarks.number))

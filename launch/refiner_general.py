@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from talkjax.config import GeneralRefinerConfig
+from talkjax.data.grain_input import stacked
 from talkjax.data.refiner_rows import RefinerRows
-from talkjax.data.train_input import RefinerSizes, corpus_digest, refiner_input, refiner_sizes, stacked
+from talkjax.data.train_input import RefinerSizes, corpus_digest, refiner_input, refiner_sizes
 from talkjax.errors import InputError
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerBatch
 from talkjax.tasks.refiner_paper import PaperBatch, PaperRefinerSettings, PaperRefinerTask, Trunk

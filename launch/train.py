@@ -11,6 +11,7 @@ resumable.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 import shlex
@@ -56,8 +57,15 @@ _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 def make_job(config: PretrainConfig, corpus: str | None) -> Job:
     """What a config's class trains."""
+    modules = {
+        GeneralMappingConfig: "mapping_general",
+        GeneralRefinerConfig: "refiner_general",
+        ReconstructionConfig: "reconstruction",
+    }
+    if type(config) not in modules:
+        raise InputError(f"no job trains a {type(config).__name__}", code="bad_config")
     try:
-        from launch import mapping_general, reconstruction, refiner_general
+        module = importlib.import_module(f"launch.{modules[type(config)]}")
     except ModuleNotFoundError as error:
         if error.name not in ("grain", "tensorflow_datasets", "array_record"):
             raise
@@ -67,13 +75,8 @@ def make_job(config: PretrainConfig, corpus: str | None) -> Job:
             fix="pip install 'talkjax[pretrain]' --constraint constraints.txt",
             code="missing_extra",
         ) from None
-    if isinstance(config, GeneralMappingConfig):
-        return mapping_general.make_job(config, corpus)
-    if isinstance(config, GeneralRefinerConfig):
-        return refiner_general.make_job(config, corpus)
-    if isinstance(config, ReconstructionConfig):
-        return reconstruction.make_job(config, corpus)
-    raise InputError(f"no job trains a {type(config).__name__}", code="bad_config")
+    job: Job = module.make_job(config, corpus)
+    return job
 
 
 def run_folder() -> Path:

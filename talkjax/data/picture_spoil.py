@@ -126,6 +126,59 @@ def spoil(key: Array, picture: Float[Array, "n s s 3"]) -> Float[Array, "n s s 3
     return jnp.clip(picture + level * jax.random.normal(keys[1], picture.shape), 0.0, 1.0)
 
 
+# ITU-T T.81, annex K: coarseness of the 8 x 8 frequencies at quality 50, brightness and color
+_LUMA = np.array(
+    [
+        *(16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55),
+        *(14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62),
+        *(18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92),
+        *(49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99),
+    ],
+    np.float32,
+).reshape(8, 8)
+_CHROMA = np.full((8, 8), 99, np.float32)
+_CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
+_YCC = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+
+
+def _cosines() -> np.ndarray:
+    k, x = np.arange(8)[:, None], np.arange(8)[None]
+    return np.cos((2 * x + 1) * k * np.pi / 16) * np.where(k == 0, np.sqrt(1 / 8), 0.5)
+
+
+def _coarse(plane: Float[Array, "n h w"], step: Float[Array, "n 8 8"]) -> Float[Array, "n h w"]:
+    """Blocks of 8 x 8 with their frequencies rounded to multiples of `step`."""
+    n, h, w = plane.shape
+    dct = jnp.asarray(_cosines(), jnp.float32)
+    blocks = plane.reshape(n, h // 8, 8, w // 8, 8)
+    step = step[:, None, :, None, :]
+    parts = jnp.einsum("kx,naxby,ly->nakbl", dct, blocks, dct)
+    parts = jnp.round(parts / step) * step
+    return jnp.einsum("kx,nakbl,ly->naxby", dct, parts, dct).reshape(n, h, w)
+
+
+def jpeg(key: Array, picture: Float[Array, "n s s 3"]) -> Float[Array, "n s s 3"]:
+    """What storing as JPEG of a random quality, 60 to 95, does: coarse frequencies, color at half the size.
+
+    Any side; parts of blocks are filled with their last pixels.
+    """
+    n, side = picture.shape[:2]
+    pad = (0, -side % 16)
+    wide = jnp.pad(picture, ((0, 0), pad, pad, (0, 0)), mode="edge")
+    planes = jnp.einsum("nhwc,kc->knhw", 255 * wide, jnp.asarray(_YCC, jnp.float32))
+    quality = jax.random.uniform(key, (n, 1, 1), minval=60.0, maxval=95.0)
+    tables = [jnp.maximum(jnp.round(t * (2 - quality / 50)), 1.0) for t in (_LUMA, _CHROMA)]
+    full = planes.shape[-1]
+    light = _coarse(planes[0] - 128, tables[0]) + 128
+    small = planes[1:].reshape(2, n, full // 2, 2, full // 2, 2).mean((3, 5))
+    color = jnp.stack([_coarse(plane, tables[1]) for plane in small])
+    color = jax.image.resize(color, planes[1:].shape, "linear")
+    planes = jnp.concatenate([light[None], color])
+    back = jnp.asarray(np.linalg.inv(_YCC), jnp.float32)
+    rgb = jnp.einsum("knhw,ck->nhwc", planes, back) / 255
+    return jnp.clip(rgb[:, :side, :side], 0.0, 1.0)
+
+
 def to_uint8(picture: Array) -> np.ndarray:
     """[0, 1] -> 0..255, rounded."""
     return np.round(np.asarray(picture) * 255).astype(np.uint8)

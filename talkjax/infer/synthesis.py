@@ -28,7 +28,7 @@ def pictures(
     person: Person, refiner: Refiner, motion: Motion, source: FrameSource, *, with_bare: bool = False
 ) -> Iterator[Picture]:
     """Full frames of a motion, one after the other."""
-    layers_of = FrameLayers(person, motion, source)
+    layers_of = FrameLayers(person, motion, source, refiner.appearance)
     features = describe(person.model, motion.exp, motion.euler, motion.translation, motion.gaze)
     refine = refiner.sequence(features, layers_of)
     for k, host, layers in layers_of.frames():

@@ -15,6 +15,7 @@ from talkjax.face.pose import rotation
 from talkjax.numerics import einsum
 
 _N_NORMALS = 64
+TURN_FLOOR = 0.01
 
 
 def vertex_form(basis: Float[np.ndarray, "k v 3"]) -> Float[np.ndarray, "k k"]:
@@ -29,9 +30,13 @@ def squared_distance(form: Float[Array, "k k"], difference: Float[Array, "b k"])
 
 
 def turn(euler: Float[Array, "b 3"], known: Float[Array, "b 3"]) -> Float[Array, "b"]:
-    """2 - 2 cos(angle) between two head poses: squared radians for small angles, smooth everywhere."""
+    """About the angle between two head poses, radians: 2 sin(angle / 2), rounded off below `TURN_FLOOR`.
+
+    Not squared: what is measured is the mean angle, and squares hardly pull once it is a few degrees.
+    """
     difference = rotation(euler) - rotation(known)
-    return 0.5 * jnp.sum(difference * difference, axis=(-1, -2))
+    squared = 0.5 * jnp.sum(difference * difference, axis=(-1, -2))
+    return jnp.sqrt(squared + TURN_FLOOR**2) - TURN_FLOOR
 
 
 def _front_normals() -> np.ndarray:

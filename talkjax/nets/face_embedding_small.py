@@ -11,6 +11,8 @@ from jaxtyping import Array, Float
 from talkjax import numerics
 from talkjax.nets.reconstruction_small import small_trunk
 
+TRUNK_FEATURES = 32
+
 
 class SmallFaceEmbedding(nn.Module):
     """RGB `[b 112 112 3]` in [0, 1], the tracker's square around the head -> unit vectors `[b features]`.
@@ -23,11 +25,11 @@ class SmallFaceEmbedding(nn.Module):
 
     features: int = 64
     width: int = 16
-    units: tuple[int, int, int] = (1, 2, 2)
+    units: int = 1
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, image: Float[Array, "b h w 3"]) -> Float[Array, "b f"]:
-        x = small_trunk(image, self.width, self.units, self.dtype)
+        x = small_trunk(image, self.width, self.units, TRUNK_FEATURES, self.dtype)
         x = x.astype(jnp.float32).reshape(x.shape[0], -1)
         return numerics.normalize(nn.Dense(self.features, name="embed")(x))

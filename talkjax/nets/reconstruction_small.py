@@ -31,7 +31,6 @@ _RELU_GAIN = math.sqrt(2 / (1 - 1 / math.pi))
 _BRANCH = 0.3
 """Share of a residual branch at the start."""
 _STRIDE = 16
-TRUNK_FEATURES = 32
 
 
 class StandardConv(nn.Module):
@@ -57,9 +56,15 @@ class StandardConv(nn.Module):
 
 
 def small_trunk(
-    image: Float[Array, "b h w 3"], width: int, units: tuple[int, int, int], dtype: Any
+    image: Float[Array, "b h w 3"], width: int, units: int, features: int, dtype: Any
 ) -> Float[Array, "b y x f"]:
-    """The convolutions, at a 16th of the resolution; called inside a module, which gets their parameters."""
+    """The convolutions, at a 16th of the resolution; called inside a module, which gets their parameters.
+
+    Args:
+      width: channels of the first stage.
+      units: residual units of the first stage; the second and the third have one more.
+      features: channels of the answer.
+    """
 
     def conv(x: Array, features: int, size: int, stride: int = 1, gain: float = _RELU_GAIN) -> Array:
         return StandardConv(features, size, stride, gain, dtype)(x)
@@ -68,14 +73,14 @@ def small_trunk(
     x = space_to_depth(4.0 * image.astype(dtype) - 2.0, 2)
     # channels, and channels inside a unit, at 1/4, 1/8, 1/16 of the resolution
     stages = ((1, 1), (3, 1.5), (6, 3))
-    for (factor, inner), count in zip(stages, units, strict=True):
+    for (factor, inner), count in zip(stages, (units, units + 1, units + 1), strict=True):
         outer = round(width * factor)
         x = nn.relu(conv(x, outer, 3, 2))
         for _ in range(count):
             y = x if inner == factor else nn.relu(conv(x, round(width * inner), 1))
             y = nn.relu(conv(y, round(width * inner), 3))
             x = nn.relu(x + conv(y, outer, 1, gain=_BRANCH))
-    return nn.relu(conv(x, TRUNK_FEATURES, 1))
+    return nn.relu(conv(x, features, 1))
 
 
 class SmallReconstructionNet(nn.Module):
@@ -86,13 +91,13 @@ class SmallReconstructionNet(nn.Module):
     Attributes:
       sizes: of the face model.
       width: channels of the first stage, at a quarter of the resolution.
-      units: residual units per stage.
+      units: residual units of the first stage; the second and the third have one more.
       dtype: type of the arithmetic; outputs are float32.
     """
 
     sizes: CoeffSizes = CoeffSizes()
     width: int = 32
-    units: tuple[int, int, int] = (1, 2, 2)
+    units: int = 1
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -106,8 +111,8 @@ class SmallReconstructionNet(nn.Module):
         if image.shape[1] % _STRIDE or image.shape[2] % _STRIDE:
             raise ValueError(f"sides must be multiples of {_STRIDE}, got {image.shape[1:3]}")
 
-        x = small_trunk(image, self.width, self.units, self.dtype)
+        x = small_trunk(image, self.width, self.units, self.width, self.dtype)
         # places matter as much as what is there: pose is read off them, so nothing is averaged over the image
         x = x.astype(jnp.float32).reshape(x.shape[0], -1)
-        x = nn.relu(nn.Dense(256, kernel_init=HE_INIT, name="gather")(x))
+        x = nn.relu(nn.Dense(8 * self.width, kernel_init=HE_INIT, name="gather")(x))
         return CoeffHeads(self.sizes, name="heads")(x)

@@ -38,7 +38,7 @@ class IdentitySettings:
 
     features: int = 64
     width: int = 16
-    units: tuple[int, int, int] = (1, 2, 2)
+    units: int = 1
     side: int = SMALL_SIZE
     steps: int = 1200
     warm_up: int = 50

@@ -41,7 +41,7 @@ KNOWN_WEIGHTS = {
     "identity": 1.0,
     "expression": 0.5,
     "exp": 16.0,
-    "turn": 40.0,
+    "turn": 20.0,
     "landmarks": 1.0,
     "depth": 2.0,
     "texture": 0.1,

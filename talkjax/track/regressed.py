@@ -55,7 +55,9 @@ def small_network(path: Path = WEIGHTS) -> tuple[Callable[[Any], FaceCoeffs], di
     """
     tree, about = load_params(path)
     variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
-    net = SmallReconstructionNet(CoeffSizes(**about["sizes"]), width=about["width"])
+    net = SmallReconstructionNet(
+        CoeffSizes(**about["sizes"]), width=about["width"], units=about.get("units", 1)
+    )
 
     @jax.jit
     def answer(images: jax.Array) -> FaceCoeffs:

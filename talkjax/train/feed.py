@@ -15,7 +15,7 @@ PREFETCHED = 2
 
 
 class TrainInput(Protocol):
-    """Batches as a pure function of the step (talkjax/data/train_input.py)."""
+    """Batches as a pure function of the step (talkjax/data/grain_input.py)."""
 
     @property
     def spec(self) -> Any: ...

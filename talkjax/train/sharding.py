@@ -163,9 +163,11 @@ def rows_of_process(mesh: Mesh, batch: int, process: int | None = None, accumula
 
 
 def to_global(local: Any, shardings: Any, rows: Rows) -> Any:
-    """Host-local rows -> global arrays on the mesh."""
+    """Host-local rows -> global arrays on the mesh. Rows that are on a device go from there."""
 
     def place(piece: Any, sharding: NamedSharding) -> jax.Array:
+        if isinstance(piece, jax.Array) and rows.count == 1:
+            return jax.device_put(piece, sharding)
         piece = np.asarray(piece)
         shape = (piece.shape[0] * rows.count, *piece.shape[1:])
         return jax.make_array_from_process_local_data(sharding, piece, shape)

@@ -1,6 +1,6 @@
 """Imported ArcFace weights answer like PyTorch, from all three kinds of file; bad files end in one line.
 
-The golden was written by PyTorch: `tests/oracles/torch_face_embedding.py golden tests/goldens/face_embedding`.
+The golden was written by PyTorch: `tests/oracles/torch_face_embedding.py golden OUT_DIR`.
 """
 
 from __future__ import annotations

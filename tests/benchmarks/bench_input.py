@@ -20,7 +20,8 @@ from typing import Any
 from absl import app, flags
 
 import talkjax  # noqa: F401
-from talkjax.data.train_input import GrainInput, mapping_input, refiner_input, refiner_sizes, stacked
+from talkjax.data.grain_input import GrainInput, stacked
+from talkjax.data.train_input import mapping_input, refiner_input, refiner_sizes
 
 _REFINER = flags.DEFINE_list("refiner", [], "Refiner corpora.")
 _MAPPING = flags.DEFINE_list("mapping", [], "Mapping corpora.")

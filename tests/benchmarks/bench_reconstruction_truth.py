@@ -118,8 +118,11 @@ def load_network(path: str) -> Any:
     from talkjax.train.params_file import load_params
 
     tree, about = load_params(path)
-    kind = SmallReconstructionNet if about["kind"].endswith("small") else ReconstructionNet
-    net = kind(CoeffSizes(**about["sizes"]), width=about["width"])
+    sizes = CoeffSizes(**about["sizes"])
+    if about["kind"].endswith("small"):
+        net = SmallReconstructionNet(sizes, width=about["width"], units=about.get("units", 1))
+    else:
+        net = ReconstructionNet(sizes, width=about["width"])
     variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
     return jax.jit(lambda images: net.apply(variables, images)), about["side"]
 

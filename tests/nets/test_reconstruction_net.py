@@ -17,7 +17,7 @@ from tests.nets.weights import draw, random_variables
 SIZES = CoeffSizes(5, 4, 3)
 NETS = {
     "resnet": ReconstructionNet(SIZES, width=3, blocks=(1, 2)),
-    "small": SmallReconstructionNet(SIZES, width=8, units=(1, 1, 0)),
+    "small": SmallReconstructionNet(SIZES, width=8, units=1),
 }
 IMAGE = jnp.asarray(np.random.default_rng(1).uniform(size=(2, 64, 64, 3)), jnp.float32)
 

@@ -16,9 +16,7 @@ from talkjax.losses.same_person import same_person
 from talkjax.tasks.identity import IdentityBatch, IdentitySettings, IdentityTask
 from talkjax.types import Camera, Pose
 
-TINY = IdentitySettings(
-    features=8, width=4, units=(1, 0, 0), side=16, steps=30, warm_up=1, learning_rate=1e-2
-)
+TINY = IdentitySettings(features=8, width=4, units=0, side=16, steps=30, warm_up=1, learning_rate=1e-2)
 
 
 def test_loss_is_the_mean_over_partners() -> None:
