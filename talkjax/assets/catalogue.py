@@ -2,8 +2,9 @@
 
 None of these files is in the repository. The landmark network's are checked against their sha256 before
 they are used, so a file from anywhere (the package index, a colleague, a USB stick) is as good as the
-original. Face models (`FACE_MODELS`) are never downloaded: their makers give them to people who accept
-their terms, and `talkjax assets convert` turns what was given into the project's own form.
+original. Face models (`FACE_MODELS`) and networks (`NETWORKS`) are never downloaded: their makers give them
+to people who accept their terms, and `talkjax assets convert` turns what was given into the project's own
+form.
 """
 
 from __future__ import annotations
@@ -173,6 +174,46 @@ ICT = FaceModelSource(
 )
 FACE_MODELS = {m.kind: m for m in (LIFTED, BFM09, BFM17, BFM19, FLAME, ICT)}
 CONVERTIBLE = tuple(kind for kind, model in FACE_MODELS.items() if model.files)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSource(FaceModelSource):
+    """One published network that can be converted; `stands_in` is what is used without it."""
+
+    stands_in: str = ""
+
+
+PAPER_GAN = NetworkSource(
+    kind="paper_gan",
+    title="the paper's memory-augmented GAN, general or of a person",
+    license="terms of the authors",
+    terms="the authors state a patent and allow research only",
+    free=False,
+    files=("*_net_G.pth", "*_net_D.pth (may be missing)", "*_net_mem.pth (may be missing)"),
+    source="the authors' release; a folder with the files of one epoch, or its *_net_G.pth",
+    stands_in="finetune --preset=paper starts at random",
+)
+RESNET18 = NetworkSource(
+    kind="resnet18",
+    title="ResNet-18 trained on ImageNet, the picture feature of the paper's memory",
+    license="BSD-3-Clause (weights of torchvision)",
+    terms="trained on ImageNet, whose pictures are for non-commercial research; judge for yourself",
+    free=False,
+    files=("resnet18-*.pth or *.safetensors (its file name holds the first digits of its sha256)",),
+    source="project torchvision, models.resnet18",
+    stands_in="random weights of a fixed seed",
+)
+ARCFACE = NetworkSource(
+    kind="arcface",
+    title="ArcFace face recognition, IResNet-50 or IResNet-100, the identity feature of the paper's memory",
+    license="InsightFace model terms",
+    terms="non-commercial research only",
+    free=False,
+    files=("w600k_r50.onnx, or a backbone as *.pth or *.safetensors",),
+    source="project InsightFace, model zoo (buffalo_l) or arcface_torch",
+    stands_in="a small embedding trained on drawn people, which ships",
+)
+NETWORKS = {network.kind: network for network in (PAPER_GAN, RESNET18, ARCFACE)}
 
 
 def describe() -> str:

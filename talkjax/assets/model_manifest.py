@@ -1,4 +1,4 @@
-"""What a stored face model says of itself: kind, sources with their sha256, terms, shapes, own digest.
+"""What a stored model says of itself: kind, sources with their sha256, terms, shapes, own digest.
 
 Numpy only, so that `talkjax assets list` need not wake JAX.
 """
@@ -12,7 +12,7 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,22 @@ import numpy as np
 
 from talkjax.errors import InputError
 
-FORMAT = "talkjax face model 1"
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """One kind of npz: what errors call it, its format, what its manifest says besides, whether it is packed.
+
+    Networks are not: a gigabyte of weights gets no smaller, only slow.
+    """
+
+    noun: str
+    format: str
+    extra: tuple[tuple[str, str], ...] = ()
+    packed: bool = True
+
+
+FACE_MODEL = Form("face model", "talkjax face model 1", (("units", "dm"),))
+NETWORK = Form("network", "talkjax network 1", packed=False)
 MANIFEST = "manifest"
 _MOST_BYTES = 8 << 30  # a larger one is no face model
 _READ_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
@@ -50,7 +65,12 @@ class Manifest:
     notes: tuple[str, ...] = ()
 
 
-def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], manifest: Manifest) -> str:
+def write_arrays(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray],
+    manifest: Manifest,
+    form: Form = FACE_MODEL,
+) -> str:
     """Writes arrays and manifest as one npz, whole or not at all; equal input gives equal bytes.
 
     Returns:
@@ -59,8 +79,8 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     header: dict[str, Any] = {
-        "format": FORMAT,
-        "units": "dm",
+        "format": form.format,
+        **dict(form.extra),
         "shapes": {name: list(array.shape) for name, array in sorted(arrays.items())},
         **dataclasses.asdict(manifest),
     }
@@ -69,7 +89,8 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.tmp-", suffix=".npz")
     try:
         with os.fdopen(handle, "wb") as out:
-            np.savez_compressed(out, **{MANIFEST: text}, **arrays)  # type: ignore[arg-type]
+            save: Callable[..., None] = np.savez_compressed if form.packed else np.savez
+            save(out, **{MANIFEST: text}, **arrays)
         os.chmod(temporary, 0o644 & ~_umask())
         os.replace(temporary, target)
     except BaseException:
@@ -78,7 +99,9 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray],
     return str(header["sha256"])
 
 
-def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_arrays(
+    path: str | os.PathLike[str], form: Form = FACE_MODEL
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Reads what `write_arrays` wrote: arrays and the manifest as a dict.
 
     Raises:
@@ -88,18 +111,18 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
     target = Path(path)
     try:
         with _opened(target) as data:
-            header = _header(target, data)
+            header = _header(target, data, form)
             arrays = {name: data[name] for name in data.files if name != MANIFEST}
     except _READ_ERRORS as error:
-        raise damaged(target, f"cannot be read ({_first_line(error)})") from error
+        raise damaged(target, f"cannot be read ({_first_line(error)})", form) from error
     if {name: list(array.shape) for name, array in arrays.items()} != header.get("shapes"):
-        raise damaged(target, "holds other arrays than its manifest says")
+        raise damaged(target, "holds other arrays than its manifest says", form)
     if content_digest(arrays, header) != header.get("sha256"):
-        raise damaged(target, "does not have the sha256 that its manifest gives")
+        raise damaged(target, "does not have the sha256 that its manifest gives", form)
     return arrays, header
 
 
-def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_manifest(path: str | os.PathLike[str], form: Form = FACE_MODEL) -> dict[str, Any]:
     """The manifest alone; the arrays are neither read nor checked.
 
     Raises:
@@ -108,9 +131,9 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
     target = Path(path)
     try:
         with _opened(target) as data:
-            return _header(target, data)
+            return _header(target, data, form)
     except _READ_ERRORS as error:
-        raise damaged(target, f"cannot be read ({_first_line(error)})") from error
+        raise damaged(target, f"cannot be read ({_first_line(error)})", form) from error
 
 
 def content_digest(arrays: Mapping[str, np.ndarray], header: Mapping[str, Any]) -> str:
@@ -142,19 +165,19 @@ def missing(path: Path, error: OSError | None = None) -> InputError:
     why = (error.strerror if error is not None else None) or "No such file or directory"
     return InputError(
         f"{path}: {why}",
-        expected="a readable file of a face model",
+        expected="a readable file of the model",
         fix="talkjax assets list says what each model is made of and where it comes from",
         code="face_model_missing",
     )
 
 
-def damaged(path: Path, problem: str) -> InputError:
+def damaged(path: Path, problem: str, form: Form = FACE_MODEL) -> InputError:
     """The error of a stored model that cannot be trusted."""
     return InputError(
-        f"face model {path} {problem}",
+        f"{form.noun} {path} {problem}",
         expected="an untouched npz that talkjax wrote",
         fix="make it again (talkjax prepare for a person, assets convert for a model)",
-        code="face_model_damaged",
+        code=f"{form.noun.replace(' ', '_')}_damaged",
     )
 
 
@@ -170,13 +193,13 @@ def _opened(path: Path) -> np.lib.npyio.NpzFile:
     return opened
 
 
-def _header(path: Path, data: np.lib.npyio.NpzFile) -> dict[str, Any]:
+def _header(path: Path, data: np.lib.npyio.NpzFile, form: Form) -> dict[str, Any]:
     if MANIFEST not in data.files:
-        raise damaged(path, "has no manifest")
+        raise damaged(path, "has no manifest", form)
     header = json.loads(data[MANIFEST].tobytes())
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
+    if not isinstance(header, dict) or header.get("format") != form.format:
         found = header.get("format") if isinstance(header, dict) else None
-        raise damaged(path, f"has format {found!r}, not {FORMAT!r}")
+        raise damaged(path, f"has format {found!r}, not {form.format!r}", form)
     return header
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from talkjax.assets.graph_file import read_graph_constants
+from talkjax.assets.named_tensors import Tensors, hwio, state_dict
 from talkjax.assets.torch_file import read_torch_file
 from talkjax.errors import InputError
 
@@ -78,7 +80,7 @@ _TORCH = _Names(
         f"final_layers.{_HEADS.index(name)}.weight",
         f"final_layers.{_HEADS.index(name)}.bias",
     ),
-    hwio=lambda kernel: kernel.transpose(2, 3, 1, 0),
+    hwio=hwio,
 )
 
 
@@ -110,13 +112,7 @@ def load_torch_weights(path: Path) -> RnetWeights:
     content = read_torch_file(path)
     if isinstance(content, Mapping) and isinstance(content.get("net_recon"), Mapping):
         content = content["net_recon"]
-    if not isinstance(content, Mapping):
-        content = {}
-    tensors = {
-        str(name).removeprefix("module."): value
-        for name, value in content.items()
-        if isinstance(value, np.ndarray) and not str(name).endswith("num_batches_tracked")
-    }
+    tensors = state_dict(content)
     if _TORCH_MARK not in tensors:
         raise _other_network(path, f"no {_TORCH_MARK}")
     return _assemble(path, tensors, _TORCH, stride_last=False)
@@ -156,38 +152,10 @@ def _other_network(path: Path, why: str) -> InputError:
     )
 
 
-class _Tensors:
-    """Tensors by name, each taken once, its shape checked; `None` in a shape is any size."""
-
-    def __init__(self, path: Path, tensors: Mapping[str, np.ndarray]):
-        self._path, self._left = path, dict(tensors)
-
-    def take(self, name: str, shape: tuple[int | None, ...], hwio: Callable | None = None) -> np.ndarray:
-        if name not in self._left:
-            raise _other_network(self._path, f"no {name}")
-        value = self._left.pop(name)
-        if value.ndim != len(shape):
-            raise _other_network(self._path, f"{name} has shape {value.shape}")
-        value = np.ascontiguousarray(value if hwio is None else hwio(value), np.float32)
-        if any(want is not None and want != have for want, have in zip(shape, value.shape, strict=True)):
-            want = " x ".join("any" if n is None else str(n) for n in shape)
-            raise _other_network(self._path, f"{name} has shape {value.shape}, not {want}")
-        if not np.isfinite(value).all():
-            raise _other_network(self._path, f"{name} is not finite")
-        return value
-
-    def has(self, name: str) -> bool:
-        return name in self._left
-
-    def finish(self) -> None:
-        if self._left:
-            raise _other_network(self._path, f"unknown tensor {next(iter(self._left))}")
-
-
 def _assemble(
     path: Path, tensors: Mapping[str, np.ndarray], names: _Names, *, stride_last: bool
 ) -> RnetWeights:
-    source = _Tensors(path, tensors)
+    source = Tensors(tensors, partial(_other_network, path))
     params: dict[str, Any] = {}
     stats: dict[str, Any] = {}
 

@@ -7,7 +7,7 @@ import json
 import pathlib
 
 from talkjax.assets import mediapipe
-from talkjax.assets.catalogue import CATALOGUE, CONVERTIBLE, FACE_MODELS
+from talkjax.assets.catalogue import CATALOGUE, CONVERTIBLE, FACE_MODELS, NETWORKS
 from talkjax.cli.command import IDENTITIES_DIR, Arguments, Command, Flag
 from talkjax.cli.session import compile_cache_dir
 from talkjax.errors import EXIT_OK, InputError
@@ -76,6 +76,10 @@ def _assets_list(arguments: Arguments) -> int:
             f"  {file.used_for}; {file.license}; {file.size} bytes; sha256 {file.sha256}; from {file.source}"
         )
     _list_face_models(arguments["assets_dir"])
+    from talkjax.assets.network_files import describe_networks
+
+    print("\nnetworks of the paper preset (used where they are found; none is ever downloaded):")
+    print("\n".join(describe_networks(arguments["assets_dir"])))
     return EXIT_OK
 
 
@@ -97,7 +101,29 @@ def _list_face_models(assets_dir: str | None) -> None:
         print(f"not usable: {error}")
 
 
+def _convert_network(arguments: Arguments) -> int:
+    from talkjax.assets.network_files import convert_network
+
+    for name in ("landmarks", "part", "n_id", "n_exp", "n_tex"):
+        if arguments[name] is not None:
+            raise InputError(f"--{name} means nothing for --kind={arguments['kind']}", code="usage")
+    path, manifest, count = convert_network(
+        arguments["kind"],
+        arguments["source"],
+        arguments["out"],
+        arguments["assets_dir"],
+        license_accepted=arguments["license_accepted"],
+        sha256=arguments["sha256"],
+    )
+    print(f"{manifest.title}: {path} ({path.stat().st_size / 1e6:.1f} MB, {count:,} parameters)")
+    print(f"  terms: {manifest.license}; {manifest.terms}")
+    print("\n".join(f"  note: {note}" for note in manifest.notes), end="\n" if manifest.notes else "")
+    return EXIT_OK
+
+
 def _assets_convert(arguments: Arguments) -> int:
+    if arguments["kind"] in NETWORKS:
+        return _convert_network(arguments)
     from talkjax.assets.face_models import convert
 
     options = {name: arguments[name] for name in ("landmarks", "part", "n_id", "n_exp", "n_tex")}
@@ -151,7 +177,7 @@ IDENTITY_DELETE = Command(
 )
 ASSETS_LIST = Command(
     "assets list",
-    "external files and face models: terms, sha256, where they are",
+    "external files, face models, networks: terms, sha256, where they are",
     "talkjax assets list",
     _assets_list,
 )
@@ -164,16 +190,17 @@ ASSETS_FETCH = Command(
 )
 ASSETS_CONVERT = Command(
     "assets convert",
-    "turn a face model that you hold into talkjax's own form",
+    "turn a face model or network that you hold into talkjax's own form",
     "talkjax assets convert --kind=ict --source=ICT-FaceKit",
     _assets_convert,
     flags=(
-        Flag("kind", str, None, "which model", required=True, choices=CONVERTIBLE),
+        Flag("kind", str, None, "which model", required=True, choices=(*CONVERTIBLE, *NETWORKS)),
         Flag(
             "source",
             str,
             None,
-            "folder (bfm09, ict) or file (bfm17, bfm19: h5; flame: pkl) as its makers give it out",
+            "folder (bfm09, ict, paper_gan) or file (bfm17, bfm19: h5; flame: pkl; resnet18: pth; arcface: "
+            "onnx; pth also as safetensors) as its makers give it out",
             placeholder="PATH",
             required=True,
         ),
@@ -181,7 +208,7 @@ ASSETS_CONVERT = Command(
             "out",
             str,
             None,
-            "name in the assets folder, or the path of an npz",
+            "name in the assets folder (not of networks), or the path of an npz",
             placeholder="NAME",
             default_text="the kind",
         ),

@@ -16,7 +16,8 @@ import numpy as np
 from talkjax.data.corpora.corpus import corpus_folder, examples
 from talkjax.data.corpora.records import decoded, region_of
 from talkjax.errors import InputError
-from talkjax.infer.paper_refiner import ENLARGED, identity_features
+from talkjax.infer.identity_feature import projected
+from talkjax.infer.paper_refiner import ENLARGED
 from talkjax.infer.training_data import SHIFT, error_weight
 from talkjax.tasks.refiner_lite import OWN_NEIGHBOURHOOD, RefinerBatch, RefinerInputs
 from talkjax.tasks.refiner_paper import PaperBatch
@@ -137,7 +138,7 @@ class RefinerRows:
             # OpenCV's Lanczos, which the personal fit uses, takes 2.6 ms a picture; this 0.2
             large = [cv2.resize(p, (larger, larger), interpolation=cv2.INTER_CUBIC) for p in pictures]
             pictures = [np.ascontiguousarray(p[part][:, ::mirror]) for p in large]
-        identity = identity_features(record["values"][None], self.n_values)[0]
+        identity = projected(record["values"][None], self.n_values)[0]
         return PaperBatch(cv2.merge(pictures[:3]), pictures[3], identity, source)
 
     def pictures(self, count: int) -> np.ndarray:

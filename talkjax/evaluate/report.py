@@ -20,6 +20,7 @@ from talkjax.evaluate.report_tables import (
     flat_rows,
     format_value,
     head_motion_table,
+    likeness_table,
     mouth_table,
     number_table,
     picture_table,
@@ -74,6 +75,8 @@ def _drive_sections(drives: Mapping[str, Any]) -> str:
             parts.append(mouth_table(figures["mouth"]))
         if figures.get("motion") or figures.get("flicker"):
             parts.append(steadiness_table(figures.get("motion"), figures.get("flicker")))
+        if figures.get("identity"):
+            parts.append(likeness_table(figures["identity"]))
     return "".join(parts)
 
 

@@ -157,6 +157,19 @@ def steadiness_table(motion: Mapping[str, Any] | None, flicker: Mapping[str, Any
     return number_table(("Steadiness", "Real", "Result", "Ratio"), rows)
 
 
+def likeness_table(figures: Mapping[str, Any]) -> str:
+    """How far the result's face is from the person's; the bare render as the first row."""
+    head = ("Identity distance", "To held-out", "Between halves", "Ratio", "Ratio of centers")
+    keys = ("distance", "halves", "ratio", "center_ratio")
+    rows = [
+        (label, [format_value(part.get(key), 3) for key in keys])
+        for label, part in (("Bare render", figures.get("bare")), ("Result", figures))
+        if part
+    ]
+    note = f"1 − cosine, mean over pairs of frames; {html.escape(str(figures.get('embedding', '')))}."
+    return number_table(head, rows) + f'<p class="note">{note}</p>'
+
+
 def head_motion_table(figures: Mapping[str, Any]) -> str:
     """Generated head motion against the reference motions; the last row is what training motion reaches."""
     names = {

@@ -20,6 +20,7 @@ from talkjax.errors import InputError
 from talkjax.evaluate import figures, plots, report, targets
 from talkjax.evaluate.flicker import SkinFlicker
 from talkjax.evaluate.head_motion import free_config, motion_report
+from talkjax.evaluate.identity_meter import IdentityMeter, embedding_for
 from talkjax.evaluate.meter import PictureMeter, plain
 from talkjax.evaluate.mouth import model_opening, model_width, mouth_figures
 from talkjax.evaluate.speech import lip_opening
@@ -101,11 +102,14 @@ def run(identity: Identity, config: EvaluateConfig, progress: Progress = SILENT)
     )
     metrics = _clip_figures(job)
     strips, curves = [], {}
+    training = first_frames(job.person.train, job.identity.record.train_frames)
+    embedding = embedding_for(refiner.preset)
+    likeness = IdentityMeter.of(embedding, job.person.camera, training, job.heldout)
     wav = job.heldout.wav()
     if len(wav) and (mapping := _mapping(job)):
         metrics["silence"] = _silence(job, mapping, wav)
     for name, motion, source in _drives(job):
-        drive, strip, curve = _measure(job, name, motion, source)
+        drive, strip, curve = _measure(job, name, motion, source, likeness)
         if name == "audio":
             drive["mouth"] = _mouth_figures(job, motion)
             if (job.folder / VISEMES_NAME).exists():
@@ -229,7 +233,7 @@ def _lip_speed(job: _Job, exp: np.ndarray) -> float:
 
 
 def _measure(
-    job: _Job, name: str, motion: Motion, source: FrameSource
+    job: _Job, name: str, motion: Motion, source: FrameSource, likeness: IdentityMeter
 ) -> tuple[dict[str, Any], Path | None, bytes]:
     """Synthesizes one drive, then measures the video as a viewer gets it."""
     video, bare_video = _video(job, name), job.folder / f"bare_{name}.tmp.mp4"
@@ -245,12 +249,15 @@ def _measure(
         out = np.where(tracked.valid[:, None, None], tracked.landmarks, np.nan)
         flicker = SkinFlicker(job.person.model)
         meter, strip = _picture(job, name, video, bare_video, out, flicker)
+        identity = likeness.figures(read_frames(video), tracked.landmarks, tracked.valid)
+        bare = likeness.figures(read_frames(bare_video), tracked.landmarks, tracked.valid)
     finally:
         bare_video.unlink(missing_ok=True)
     drive = {
         "picture": meter.result(),
         "speech": figures.speech_figures(real, out),
         "motion": figures.motion_figures(real, out, FPS),
+        "identity": identity | {"bare": bare},
         "flicker": plain(flicker.result()),
         "seconds": round(seconds, 1),
     }

@@ -9,7 +9,7 @@ Layout of the metrics (all parts optional; what is missing is shown as not measu
     drives    {tracked | tracked_matched | audio | free:
                  {mouth: mouth.mouth_figures(...), picture: PictureMeter.result(), speech:
                  speech_figures(...), motion: motion_figures(...),
-                  flicker: FlickerMeter.result()}}
+                  identity: IdentityMeter.figures(...), flicker: FlickerMeter.result()}}
     head_motion, eyes, silence                         figures.head_motion_figures, eye_figures, ...
     times     {prepare: {seconds, gib}, finetune: {seconds, gib}, generate: {fps, gib}, demo: {seconds}}
 """
@@ -78,6 +78,7 @@ TARGETS: tuple[Target, ...] = (
     Target("Result over bare render, mouth", f"{_TRACKED}.gain.mouth", low=0.7, unit="dB"),
     Target("Sharpness of the face, ratio to real", f"{_TRACKED}.out.face.sharpness", 0.5, 1.2),
     Target("Sharpness of the mouth, ratio to real", f"{_TRACKED}.out.mouth.sharpness", 0.5, 1.2),
+    Target("Identity distance, ratio to the clip's halves", "drives.tracked.identity.ratio", high=1.5),
     Target("Lip opening by sound, correlation r", f"{_AUDIO}.r", low=0.60),
     Target("… above its circular-shift control", f"{_AUDIO}.above_control", 1, 1),
     Target("Lips closed against open by sound, AUC", "drives.audio.mouth.auc_closed", low=0.85),

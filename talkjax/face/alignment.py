@@ -34,6 +34,12 @@ STANDARD_CAMERA = Camera(
     focal=jnp.float32(1015.0), center=jnp.array([112.0, 112.0], jnp.float32), distance=jnp.float32(10.0)
 )
 
+ARCFACE_SIZE = 112
+ARCFACE_FIVE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+"""Where face recognition wants eyes, nose tip and mouth corners in its picture, px (reference.md §5.4)."""
+
 LANDMARKS_68 = np.array(
     [
         *(127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356),  # outline
@@ -107,3 +113,17 @@ def crop_points(points: Float[np.ndarray, "*b n 2"], alignment: Alignment) -> Fl
     y_up = alignment.size[1] - 1 - points[..., 1]
     v = CROP_SIZE - ((y_up - alignment.origin[..., 1:]) * factor + CROP_SIZE / 2)
     return np.stack([u, v], axis=-1)
+
+
+def similarity(points: Float[np.ndarray, "*b n 2"], target: Float[np.ndarray, "*b n 2"]) -> np.ndarray:
+    """[*b 2 3]: turn, scale and shift (no mirror) that bring `points` nearest to `target`, least squares."""
+    points, target = np.broadcast_arrays(np.asarray(points, np.float64), np.asarray(target, np.float64))
+    mean, aim = points.mean(-2), target.mean(-2)
+    a, b = points - mean[..., None, :], target - aim[..., None, :]
+    # as complex numbers: b = factor a
+    dot = (a * b).sum((-1, -2))
+    cross = (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).sum(-1)
+    real, imaginary = np.stack([dot, cross]) / (a * a).sum((-1, -2))
+    turn = np.stack([np.stack([real, -imaginary], -1), np.stack([imaginary, real], -1)], -2)
+    shift = aim - np.einsum("...ij,...j->...i", turn, mean)
+    return np.concatenate([turn, shift[..., None]], -1)

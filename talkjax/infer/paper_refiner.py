@@ -1,14 +1,16 @@
 """The `paper` preset's refiner of one person: training data, training, and use (reference.md §5.3-5.6).
 
-Two networks of the reference are not part of talkjax: the picture feature trained on photographs (the
-memory's query) and the face-recognition feature (its values). Embedded substitutes stand in: a trunk with
-random weights of a fixed seed, and the tracker's texture statistics of each frame behind a fixed random
-projection. Both are named in the saved file.
+Networks of the reference that are not part of talkjax are used where a user has converted them
+(`outside_networks`): the GAN to start from, the picture feature trained on photographs (the memory's query),
+face recognition (its values). Otherwise the GAN starts at random, and embedded substitutes stand in: a trunk
+with random weights of a fixed seed, and a small embedding trained on drawn people (`identity_feature`). The
+saved file names what was used.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import shutil
 from collections.abc import Callable
@@ -24,8 +26,15 @@ from jaxtyping import Float, UInt8
 
 from talkjax.config import RefinerConfig, config_hash
 from talkjax.infer import compose
-from talkjax.infer.descriptors import appearance_values
+from talkjax.infer.identity_feature import SUBSTITUTE, identity_feature
 from talkjax.infer.layers import FrameLayers, Layers
+from talkjax.infer.outside_networks import (
+    OutsideNetworks,
+    begun,
+    load_networks,
+    settings_for,
+    trained_trunk,
+)
 from talkjax.infer.person import Person
 from talkjax.infer.retrieval import ZoneFeatures
 from talkjax.infer.training_data import own_motion, to_bytes
@@ -41,20 +50,9 @@ ENLARGED = 286 / 256  # training pictures before the random crop, times the netw
 READ_EVERY = 25  # frames between reads of the memory
 SAVE_EVERY = 500  # steps; one checkpoint of full size takes 3 GiB
 CALIBRATION_FRAMES = 24
-PROJECTION_SEED = 512
-SUBSTITUTES = {
-    "picture_feature": "random weights of a fixed seed, not trained on photographs",
-    "identity_feature": "texture statistics of the tracked face, not a face-recognition network",
-}
+RANDOM_TRUNK = "random weights of a fixed seed, not trained on photographs"
 _BANK = ("keys", "values", "age", "source_id")
 _log = logging.getLogger(__name__)
-
-
-def identity_features(values: Float[np.ndarray, "t v"], size: int) -> Float[np.ndarray, "t d"]:
-    """Unit vectors of `size` numbers from each frame's texture statistics, by a fixed random projection."""
-    projection = np.random.default_rng(PROJECTION_SEED).normal(size=(values.shape[1], size))
-    features = values @ projection
-    return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
 
 
 def resized(image: UInt8[np.ndarray, "s s 3"], size: int) -> UInt8[np.ndarray, "n n 3"]:
@@ -96,7 +94,10 @@ class PaperData:
 
 
 def build_paper_data(
-    person: Person, settings: PaperRefinerSettings, progress: Progress = SILENT
+    person: Person,
+    settings: PaperRefinerSettings,
+    identity: Float[np.ndarray, "t v"],
+    progress: Progress = SILENT,
 ) -> PaperData:
     """Renders the bare composites of all training frames."""
     segment, enlarged = person.train, round(ENLARGED * settings.size)
@@ -109,7 +110,6 @@ def build_paper_data(
             bare[k] = resized(bare_composite(layers), enlarged)
             target[k] = resized(host.crop, enlarged)
             ticker.update(1)
-    identity = identity_features(appearance_values(person.bank, person.zones), settings.n_values)
     return PaperData(bare, target, identity, segment.valid, settings.size, settings.flip)
 
 
@@ -125,6 +125,16 @@ class _HandOver:
         return array
 
 
+def networks_used(outside: OutsideNetworks, identity: str) -> dict[str, str]:
+    """Where training starts and what the memory sees, in words for people and the saved file."""
+    origin = outside.names.get
+    return {
+        "generator": f"starts from {origin('generator')}" if origin("generator") else "starts at random",
+        "picture_feature": origin("trunk") or RANDOM_TRUNK,
+        "identity_feature": origin("embedding") or identity,
+    }
+
+
 def fit_paper_refiner(
     person: Person,
     config: RefinerConfig,
@@ -138,17 +148,20 @@ def fit_paper_refiner(
       DivergedError: the losses left the finite numbers.
       ResumableStop: a signal asked to stop; everything is saved.
     """
-    _log.warning(
-        "paper preset: no outside weights at hand; picture feature: %s; identity feature: %s",
-        SUBSTITUTES["picture_feature"],
-        SUBSTITUTES["identity_feature"],
-    )
-    settings = settings or PaperRefinerSettings(seed=config.seed)
+    outside = load_networks()
+    settings = settings_for(outside, settings or PaperRefinerSettings(seed=config.seed))
     task = PaperRefinerTask(settings)
-    data = build_paper_data(person, settings, progress)
+    identity = identity_feature(person, settings.n_values, outside.get("embedding"), progress)
+    networks = networks_used(outside, identity.network)
+    _log.warning("paper preset: %s", "; ".join(f"{k.replace('_', ' ')}: {v}" for k, v in networks.items()))
+    data = build_paper_data(person, settings, identity.values, progress)
     usable = np.flatnonzero(data.valid)
-    some = usable[np.linspace(0, len(usable) - 1, CALIBRATION_FRAMES).astype(int)]
-    trunk = task.calibrated(task.random_trunk(), jnp.stack([resized(data.bare[k], data.size) for k in some]))
+    trunk, keep_bank = trained_trunk(outside), outside.get("embedding") is not None
+    del outside  # a gigabyte
+    if trunk is None:
+        some = usable[np.linspace(0, len(usable) - 1, CALIBRATION_FRAMES).astype(int)]
+        pictures = jnp.stack([resized(data.bare[k], data.size) for k in some])
+        trunk = task.calibrated(task.random_trunk(), pictures)
 
     def batch(step: int) -> PaperBatch:
         epoch, place = divmod(step, len(usable))
@@ -156,9 +169,14 @@ def fit_paper_refiner(
         return data.batch(np.random.default_rng([config.seed, 2, step]), int(order[place]))
 
     losses: list[float] = []
-    state = _train(task, config, folder, batch, trunk, losses, progress)
+
+    def start() -> PaperState:
+        return begun(task.init(), load_networks(), keep_bank=keep_bank)
+
+    digest = hashlib.sha256(f"{config_hash(config)} {networks}".encode()).hexdigest()
+    state = _train(task, config, folder, batch, trunk, losses, progress, start, digest)
     report = {"loss": float(np.mean(losses[-200:])) if losses else None, "steps": config.steps}
-    save_paper_refiner(folder, settings, state, trunk, report, all_frames=config.all_frames)
+    save_paper_refiner(folder, settings, state, trunk, report, networks, all_frames=config.all_frames)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
 
 
@@ -170,11 +188,12 @@ def _train(
     trunk: Trunk,
     losses: list[float],
     progress: Progress,
+    begin: Callable[[], PaperState],
+    digest: str,
 ) -> PaperState:
-    digest = config_hash(config)
     found = restore_checkpoint(folder / "checkpoints", jax.eval_shape(task.init), config_hash=digest)
     start = found[1] if found else 0
-    handed = jax.tree.map(_HandOver, found[0] if found else task.init())
+    handed = jax.tree.map(_HandOver, found[0] if found else begin())
     found = None  # the loop's copy is to be the only one
     with progress("refiner", config.steps) as ticker, StopSignals() as stop:
         ticker.update(start)
@@ -203,10 +222,11 @@ def save_paper_refiner(
     state: PaperState,
     trunk: Trunk,
     report: dict[str, Any],
+    networks: dict[str, str],
     *,
     all_frames: bool = False,
 ) -> None:
-    """Writes `refiner.npz`: what use needs, 1.2 GB at full size."""
+    """Writes `refiner.npz`: what use needs, 1.2 GB at full size; `networks` from `networks_used`."""
     tree = {
         "params": state.params,
         "query": state.query,
@@ -217,7 +237,8 @@ def save_paper_refiner(
         "preset": "paper",
         "all_frames": all_frames,
         "settings": dataclasses.asdict(settings),
-        "substitutes": SUBSTITUTES,
+        "networks": networks,
+        "substitutes": {name: what for name, what in networks.items() if what in (RANDOM_TRUNK, SUBSTITUTE)},
         "report": report,
     }
     save_params(folder / "refiner.npz", tree, metadata)

@@ -8,6 +8,7 @@ import jax
 
 from talkjax.config import FinetuneConfig
 from talkjax.data.motion_weights import motion_weights_path
+from talkjax.infer.outside_networks import stage_inputs
 from talkjax.infer.person import Person, load_person
 from talkjax.infer.personal_mapping import fit_mapping, require_sound
 from talkjax.infer.personal_motion import fit_motion
@@ -79,9 +80,11 @@ def finetune(identity: Identity, config: FinetuneConfig, progress: Progress = SI
         version=VERSIONS["motion"],
         build=lambda folder: fit_motion(person, wav, config.motion(), folder, progress),
     )
+    # the paper preset starts from published networks where they are found
+    networks = stage_inputs() if refiner_config.preset == "paper" else {}
     folders["refiner"] = identity.run_stage(
         "refiner",
-        inputs=inputs,
+        inputs=inputs | networks,
         config=refiner_config,
         version=VERSIONS["refiner"],
         build=lambda folder: fit_refiner(person, refiner_config, folder, progress),

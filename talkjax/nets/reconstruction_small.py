@@ -55,6 +55,34 @@ class StandardConv(nn.Module):
         return convs.conv(by_rows(x), kernel, self.stride, self.size // 2) + bias.astype(self.dtype)
 
 
+def small_trunk(
+    image: Float[Array, "b h w 3"], width: int, units: int, features: int, dtype: Any
+) -> Float[Array, "b y x f"]:
+    """The convolutions, at a 16th of the resolution; called inside a module, which gets their parameters.
+
+    Args:
+      width: channels of the first stage.
+      units: residual units of the first stage; the second and the third have one more.
+      features: channels of the answer.
+    """
+
+    def conv(x: Array, features: int, size: int, stride: int = 1, gain: float = _RELU_GAIN) -> Array:
+        return StandardConv(features, size, stride, gain, dtype)(x)
+
+    # halved by folding pixels into channels: 12 instead of 3 of them keep the first convolution busy
+    x = space_to_depth(4.0 * image.astype(dtype) - 2.0, 2)
+    # channels, and channels inside a unit, at 1/4, 1/8, 1/16 of the resolution
+    stages = ((1, 1), (3, 1.5), (6, 3))
+    for (factor, inner), count in zip(stages, (units, units + 1, units + 1), strict=True):
+        outer = round(width * factor)
+        x = nn.relu(conv(x, outer, 3, 2))
+        for _ in range(count):
+            y = x if inner == factor else nn.relu(conv(x, round(width * inner), 1))
+            y = nn.relu(conv(y, round(width * inner), 3))
+            x = nn.relu(x + conv(y, outer, 1, gain=_BRANCH))
+    return nn.relu(conv(x, features, 1))
+
+
 class SmallReconstructionNet(nn.Module):
     """RGB `[b h w 3]` in [0, 1], h = w = 112 (any multiple of 16) -> `FaceCoeffs`.
 
@@ -83,22 +111,7 @@ class SmallReconstructionNet(nn.Module):
         if image.shape[1] % _STRIDE or image.shape[2] % _STRIDE:
             raise ValueError(f"sides must be multiples of {_STRIDE}, got {image.shape[1:3]}")
 
-        def conv(x: Array, features: int, size: int, stride: int = 1, gain: float = _RELU_GAIN) -> Array:
-            return StandardConv(features, size, stride, gain, self.dtype)(x)
-
-        # halved by folding pixels into channels: 12 instead of 3 of them keep the first convolution busy
-        x = space_to_depth(4.0 * image.astype(self.dtype) - 2.0, 2)
-        # channels, and channels inside a unit, at 1/4, 1/8, 1/16 of the resolution
-        stages = ((1, 1), (3, 1.5), (6, 3))
-        counts = (self.units, self.units + 1, self.units + 1)
-        for (factor, inner), units in zip(stages, counts, strict=True):
-            outer = round(self.width * factor)
-            x = nn.relu(conv(x, outer, 3, 2))
-            for _ in range(units):
-                y = x if inner == factor else nn.relu(conv(x, round(self.width * inner), 1))
-                y = nn.relu(conv(y, round(self.width * inner), 3))
-                x = nn.relu(x + conv(y, outer, 1, gain=_BRANCH))
-        x = nn.relu(conv(x, self.width, 1))
+        x = small_trunk(image, self.width, self.units, self.width, self.dtype)
         # places matter as much as what is there: pose is read off them, so nothing is averaged over the image
         x = x.astype(jnp.float32).reshape(x.shape[0], -1)
         x = nn.relu(nn.Dense(8 * self.width, kernel_init=HE_INIT, name="gather")(x))

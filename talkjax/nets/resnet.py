@@ -18,7 +18,7 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 class ResNet18(nn.Module):
-    """RGB image -> 512 features after global average pooling; 11,181,632 - 4,800 = 11,176,832 folded
+    """RGB image -> 512 features after global average pooling; 11,176,512 - 4,800 = 11,171,712 folded
     parameters.
 
     Attributes:

@@ -13,7 +13,7 @@ import pytest
 
 from talkjax.assets.face_models import find_model
 from talkjax.assets.model_file import load_model, model_arrays, save_model
-from talkjax.assets.model_manifest import FORMAT, MANIFEST, Manifest, content_digest, read_manifest
+from talkjax.assets.model_manifest import FACE_MODEL, MANIFEST, Manifest, content_digest, read_manifest
 from talkjax.errors import InputError
 from talkjax.face.points import vertex_points
 from talkjax.types import FaceModel, Skeleton
@@ -150,7 +150,7 @@ def test_files_of_other_programs_are_refused(tmp_path):
     np.save(path.with_suffix(".npy"), np.zeros(3))
     path.write_bytes(path.with_suffix(".npy").read_bytes())
     refused("cannot be read")
-    np.savez(path, **{MANIFEST: np.array([{"format": FORMAT}], dtype=object)})
+    np.savez(path, **{MANIFEST: np.array([{"format": FACE_MODEL.format}], dtype=object)})
     refused("cannot be read")  # a pickle inside
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "no model")

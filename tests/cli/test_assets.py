@@ -9,7 +9,7 @@ import pickle
 import numpy as np
 import pytest
 
-from talkjax.assets.catalogue import FACE_MODELS
+from talkjax.assets.catalogue import FACE_MODELS, NETWORKS
 from talkjax.assets.face_models import find_model
 from talkjax.assets.model_manifest import read_manifest
 from tests.assets import generated_models as made
@@ -36,7 +36,7 @@ class _Bomb:
 def test_convert_list_find(capsys, tmp_path):
     made.write_bfm09(tmp_path / "bfm")
     code, out, _ = run(capsys, "assets list")
-    assert code == 0 and out.count("here: not converted") == len(FACE_MODELS) - 1
+    assert code == 0 and out.count("here: not converted") == len(FACE_MODELS) - 1 + len(NETWORKS)
     for kind, model in FACE_MODELS.items():
         assert f"\n{kind}: {model.title}\n  terms: {model.license}" in out
     assert "sha256 not recorded" in out and "http" not in out

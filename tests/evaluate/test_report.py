@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from talkjax.evaluate import figures, plots, speech, targets
+from talkjax.evaluate.identity import identity_figures
 from talkjax.evaluate.meter import picture_figures
 from talkjax.evaluate.report import report_html, strip_image, write_report
 from talkjax.evaluate.report_tables import format_value
@@ -42,12 +43,14 @@ def metrics() -> dict[str, Any]:
     softer = [cv2.GaussianBlur(frame, (0, 0), 3) for frame in frames]
     pose = np.cumsum(np.random.default_rng(1).normal(0, 0.01, (240, 3)), axis=0)
     blinking = np.stack([faces.face(lids=0.05 if k in (20, 21, 60) else 0.3) for k in range(80)])
+    likeness = identity_figures(*np.random.default_rng(2).normal(1, 0.2, (3, 8, 16)))
     drive = {
         "picture": picture_figures(frames, soft, track[:3], softer),
         "speech": figures.speech_figures(track, track),
         "motion": figures.motion_figures(track, track),
         "mouth": _mouth(opening),
         "flicker": {"flicker": 0.9, "real": 2.0, "out": 1.8},
+        "identity": likeness | {"embedding": "<b>", "bare": likeness},
     }
     return {
         "clip": {"identity": "a<script>b", "frames": 80},

@@ -100,3 +100,17 @@ def drawn() -> np.ndarray:
     from tests.oracles.drawn_face import drawn_neutral
 
     return drawn_neutral()
+
+
+def test_similarity_is_the_least_squares_one():
+    rng = np.random.default_rng(1)
+    points, target = rng.normal(size=(2, 5, 2)) * 30 + 50
+    got = alignment.similarity(points, target)
+    # x' = a x - b y + c, y' = b x + a y + d as one system of ten equations
+    system = np.zeros((10, 4))
+    system[0::2] = np.c_[points[:, 0], -points[:, 1], np.ones(5), np.zeros(5)]
+    system[1::2] = np.c_[points[:, 1], points[:, 0], np.zeros(5), np.ones(5)]
+    a, b, c, d = np.linalg.lstsq(system, target.reshape(-1), rcond=None)[0]
+    np.testing.assert_allclose(got, [[a, -b, c], [b, a, d]], atol=1e-9)
+    both = alignment.similarity(np.stack([points, points + 3]), alignment.ARCFACE_FIVE)
+    np.testing.assert_allclose(both[0][:, :2], both[1][:, :2], atol=1e-9)

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from talkjax.infer.identity_feature import projected
 from talkjax.infer.layers import Layers
 from talkjax.infer.paper_refiner import (
     READ_EVERY,
@@ -17,7 +18,6 @@ from talkjax.infer.paper_refiner import (
     PaperRefiner,
     _HandOver,
     bare_composite,
-    identity_features,
     save_paper_refiner,
 )
 from talkjax.infer.personal_refiner import load_refiner
@@ -232,10 +232,10 @@ def test_window_and_target_share_crop_and_flip() -> None:
     assert starts == {int(enlarged[1, 0, 0, 0]), int(enlarged[1, 0, 31, 0])}
 
 
-def test_identity_features_are_unit_and_keep_angles() -> None:
+def test_projected_identities_are_unit_and_keep_angles() -> None:
     values = np.random.default_rng(0).normal(size=(5, 48)).astype(np.float32)
     values[1] = values[0] + 0.01 * values[2]
-    features = identity_features(values, 512)
+    features = projected(values, 512)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
     assert features[0] @ features[1] > 0.98 > features[0] @ features[2]
 
@@ -253,7 +253,7 @@ def features_of(n: int) -> ZoneFeatures:
 
 def test_saved_and_loaded_it_paints_the_same(task, trunk, after, tmp_path) -> None:
     state = after[0]
-    save_paper_refiner(tmp_path, TINY, state, trunk, {"loss": None})
+    save_paper_refiner(tmp_path, TINY, state, trunk, {"loss": None}, {"generator": "starts at random"})
     loaded = load_refiner(tmp_path)
     assert isinstance(loaded, PaperRefiner) and loaded.preset == "paper"
     kept = PaperRefiner(task, state.params, state.query, state.bank, trunk)
