@@ -73,7 +73,7 @@ def main(argv: list[str]) -> None:
     tell(f"drawing: {1e3 * draw:.2f} ms for {source.group} faces, {source.group / draw:.0f} faces/s")
     rows = next(source.batches(0))
     step = jax.jit(task.train_step, donate_argnums=0)
-    state = [task.init()]
+    state = [jax.jit(task.init)()]
 
     def train(rows: Any) -> Any:
         state[0], metrics = step(state[0], rows, measures)
