@@ -32,7 +32,7 @@ def test_the_mapping_is_the_one_that_is_trained():
 
 def test_the_reconstruction_is_the_one_that_ships():
     tree, about = load_params(WEIGHTS)
-    config = ReconstructionConfig(**about["config"])
+    config = ReconstructionConfig(width=about["width"], units=about.get("units", 1))
     made = shapes.of_config(config, "cpu")
     state = jax.eval_shape(made.job.init)
     assert [shape for shape, _ in _plain(state.params)] == [shape for shape, _ in _plain(tree["params"])]
