@@ -17,8 +17,8 @@ from talkjax.errors import InputError
 from talkjax.face import mesh468
 from talkjax.tasks.reconstruction import Measures, ReconstructionBatch, make_measures
 
-FRONT_SPACING = 0.05
-"""dm, of what the photometric term draws: two and a half pixels of a 112-pixel crop, a quarter of the
+FRONT_SPACING = 0.03
+"""dm, of what the photometric term draws: one and a half pixels of a 112-pixel crop, half of the
 triangles. Finer ones are smaller than a pixel, and show the term nothing more."""
 
 
