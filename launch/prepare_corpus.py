@@ -42,7 +42,9 @@ _MANIFEST = flags.DEFINE_string("manifest", None, "Text file: the clips that the
 _FRAMES = flags.DEFINE_bool("frames", False, "hdtf, video_folder: frames for the refiner, not utterances.")
 _SIZE = flags.DEFINE_integer("size", 256, "Frames: side of the crop in pixels.")
 _N_FRAMES = flags.DEFINE_integer("n_frames", 300, "Frames: how many of each person.")
-_PICTURES = flags.DEFINE_enum("pictures", "jpeg", ["jpeg", "raw"], "Frames: how pictures are stored.")
+_PICTURES = flags.DEFINE_enum(
+    "pictures", "jpeg", ["jpeg", "small", "raw"], "Frames: how pictures are stored."
+)
 _PEOPLE = flags.DEFINE_string("people", None, "Frames: folder that keeps prepared people for other sizes.")
 _COUNT = flags.DEFINE_integer("count", 8, "synthetic_people: how many.")
 _FIRST_SEED = flags.DEFINE_integer("first_seed", 0, "synthetic_people: seed of the first.")

@@ -7,8 +7,7 @@ renders frame after frame. Everything is in the head crop (`track/crop.py`), flo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator
 from typing import NamedTuple, Protocol
 
 import jax
@@ -17,8 +16,10 @@ import numpy as np
 
 from talkjax.face.render import render_layers
 from talkjax.infer import compose
+from talkjax.infer.ahead import ahead
+from talkjax.infer.appearance import Appearance
 from talkjax.infer.person import Person, describe
-from talkjax.infer.retrieval import ZoneFeatures, distances, nearest, smooth_choice
+from talkjax.infer.retrieval import ZoneFeatures, distances, smooth_choice
 from talkjax.track.crop import CropTrack, paste_back
 from talkjax.track.texture import ALBEDO_SCALE
 from talkjax.types import SKIN, Camera, Pose
@@ -65,8 +66,9 @@ class Motion:
 
 
 class Layers(NamedTuple):
-    """One frame: bare, many (average of look-alikes) and one (single look-alike) `[s s 3]` in [0, 1], zero
-    off the face; region `[s s]`; alpha `[s s]`; background `[s s 3]`, already warped to the new outline."""
+    """One frame: bare, many (read from the memory of appearance) and one (of a single look-alike) `[s s 3]`
+    in [0, 1], zero off the face; region `[s s]`; alpha `[s s]`; background `[s s 3]`, already warped to the
+    new outline."""
 
     bare: np.ndarray
     many: np.ndarray
@@ -86,14 +88,6 @@ class HostPart(NamedTuple):
     texture: np.ndarray
 
 
-class Borrowing(NamedTuple):
-    """Per zone: the single look-alike `[t]`, and the nearest ones with weights `[t k]`."""
-
-    one: list[np.ndarray]
-    many: list[np.ndarray]
-    weights: list[np.ndarray]
-
-
 class _Shown(NamedTuple):
     """Background frames `[t]`, where their faces are in the output frames' crops `[t v 2]`, and where these
     faces would be at the output's head pose."""
@@ -103,29 +97,45 @@ class _Shown(NamedTuple):
     turned_px: np.ndarray
 
 
+class _Zone(NamedTuple):
+    """Texels `[m]` of a zone of the face, their share `[m 1]` and mean `[m 3]`; strip: 1, 0 for skin."""
+
+    texels: np.ndarray
+    share: np.ndarray
+    mean: np.ndarray
+    strip: np.ndarray
+
+
+_BLOCK = 8  # frames
+_WEIGHTS = np.arange(256, dtype=np.float32)
+_SEEN = np.stack([np.minimum(_WEIGHTS / 64, 1), (_WEIGHTS > 0).astype(np.float32)])
+"""How much a frame is believed that sees a texel with weight 0 to 255: of skin, and of strips. A closed mouth
+or eye shows little of its strip, but what it shows is what is wanted."""
+
+
 def choose_frames(
     features: ZoneFeatures, bank: ZoneFeatures, own_index: np.ndarray | None = None
-) -> Borrowing:
-    """Retrieval for a sequence in all zones."""
-    one, many, weights = [], [], []
-    for wanted, stored in zip(features, bank, strict=True):
-        distance = distances(wanted, stored, own_index=own_index)
-        index, weight = nearest(distance)
-        one.append(smooth_choice(distance))
-        many.append(index)
-        weights.append(weight)
-    return Borrowing(one, many, weights)
+) -> list[np.ndarray]:
+    """The look-alike of every frame of a sequence, `[t]` per zone."""
+    pairs = zip(features, bank, strict=True)
+    return [smooth_choice(distances(wanted, stored, own_index=own_index)) for wanted, stored in pairs]
 
 
 class FrameLayers:
     """Renders the layers of a planned sequence, frame by frame."""
 
     def __init__(
-        self, person: Person, motion: Motion, source: FrameSource, own_index: np.ndarray | None = None
+        self,
+        person: Person,
+        motion: Motion,
+        source: FrameSource,
+        appearance: Appearance | None = None,
+        own_index: np.ndarray | None = None,
     ):
         """Plans the sequence.
 
         Args:
+          appearance: what `many` is read from; None: `many` and `one` are the mean, like the bare render.
           own_index: `[t]` training frame that each output frame is (when building training data), so that
             it does not borrow from itself.
         """
@@ -133,11 +143,20 @@ class FrameLayers:
         self.crops: CropTrack = person.crops(motion.pose)
         self.cameras: Camera = person.cameras(self.crops)
         features = describe(person.model, motion.exp, motion.euler, motion.translation, motion.gaze)
-        self.borrowing = choose_frames(features, person.features, own_index)
+        self._appearance = appearance
+        if appearance is not None:
+            self._one = choose_frames(features, person.features, own_index)
+            self._codes = appearance.codes(features, own_index)
         self._new_px = person.verts_px(motion.exp, motion.pose, self.cameras)
         self._shown = self._shown_px(motion.source)
         self._other = None if motion.other is None else self._shown_px(motion.other)
-        self._zone_index = [np.flatnonzero(z > 0) for z in person.zones]
+        self._rests: tuple[int, list[np.ndarray]] | None = None
+        self._zones = [self._zone(soft) for soft in person.zones]
+
+    def _zone(self, soft: np.ndarray) -> _Zone:
+        index = np.flatnonzero(soft > 0)
+        strip = (self.person.texels.region[index] != SKIN).astype(np.intp)
+        return _Zone(index, soft[index, None], self.person.bank.mean[index], strip)
 
     def _shown_px(self, frames: np.ndarray) -> _Shown:
         source, motion = self.source, self.motion
@@ -201,42 +220,36 @@ class FrameLayers:
             background=host.warped.astype(np.float32) / 255,
         )
 
-    def frames(self) -> Iterator[tuple[int, HostPart, Layers]]:
-        """All frames in order; a second thread prepares the next one while this one is rendered."""
-        with ThreadPoolExecutor(1) as ahead:
-            pending = ahead.submit(self.host_part, 0)
-            for k in range(len(self.motion)):
-                host = pending.result()
-                if k + 1 < len(self.motion):
-                    pending = ahead.submit(self.host_part, k + 1)
-                yield k, host, self(k, host)
+    def frames(self) -> Generator[tuple[int, HostPart, Layers], None, None]:
+        """All frames in order; a second thread prepares the next ones while this one is rendered."""
+        hosts = ahead(self.host_part(k) for k in range(len(self.motion)))
+        for k, host in enumerate(hosts):
+            yield k, host, self(k, host)
 
     def _borrowed(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Albedo `[n 3]`: weighted average of look-alikes, and the single one; mean where never seen."""
+        """Albedo `[n 3]`: read from the memory of appearance, and the look-alike's; mean where never seen."""
         bank = self.person.bank
-        many, one = np.zeros_like(bank.mean), np.zeros_like(bank.mean)
-        for zone, index in enumerate(self._zone_index):
-            share = self.person.zones[zone][index, None]
-            mean = bank.mean[index]
-            strip = self.person.texels.region[index] != SKIN
+        if self._appearance is None:
+            return bank.mean, bank.mean
+        one = np.zeros_like(bank.mean)
+        for zone, frames in zip(self._zones, self._one, strict=True):
+            j = int(frames[k])
+            seen = _SEEN[zone.strip, bank.weights[j][zone.texels]]
+            color = bank.frames[j][zone.texels].astype(np.float32)
+            color /= ALBEDO_SCALE
+            color -= zone.mean
+            color *= seen[:, None]
+            color += zone.mean
+            color *= zone.share
+            one[zone.texels] += color
+        return self._many(k), one
 
-            def albedo(
-                j: int, index: np.ndarray = index, strip: np.ndarray = strip
-            ) -> tuple[np.ndarray, np.ndarray]:
-                weight = bank.weights[j][index]
-                # a closed mouth or eye shows little of its strip, but what it shows is what is wanted
-                seen = np.where(strip, weight > 0, np.minimum(weight / np.float32(64), 1))[:, None]
-                return bank.frames[j][index].astype(np.float32) / ALBEDO_SCALE, seen
-
-            colour, seen = albedo(int(self.borrowing.one[zone][k]))
-            one[index] += share * (mean + seen * (colour - mean))
-            total, weight = np.zeros_like(mean), np.zeros((len(index), 1), np.float32)
-            for j, w in zip(self.borrowing.many[zone][k], self.borrowing.weights[zone][k], strict=True):
-                if w < 0.02:
-                    continue
-                colour, seen = albedo(int(j))
-                total += w * seen * colour
-                weight += w * seen
-            average = total / np.maximum(weight, 1e-3)
-            many[index] += share * (mean + np.minimum(3 * weight, 1) * (average - mean))
-        return many, one
+    def _many(self, k: int) -> np.ndarray:
+        """Albedo read from the memory, a block of frames at a time; the blocks are the same in any order."""
+        assert self._appearance is not None
+        block, row = divmod(k, _BLOCK)
+        ready = self._rests
+        if ready is None or ready[0] != block:
+            rows = np.minimum(np.arange(block * _BLOCK, (block + 1) * _BLOCK), len(self.motion) - 1)
+            ready = self._rests = block, self._appearance.rests(self._codes, rows)
+        return self._appearance.albedo(self.person.bank.mean, ready[1], row)

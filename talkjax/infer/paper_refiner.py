@@ -101,7 +101,7 @@ def build_paper_data(
     """Renders the bare composites of all training frames."""
     segment, enlarged = person.train, round(ENLARGED * settings.size)
     t = len(segment)
-    frames = FrameLayers(person, own_motion(segment), segment, own_index=np.arange(t))
+    frames = FrameLayers(person, own_motion(segment), segment)
     bare = np.zeros((t, enlarged, enlarged, 3), np.uint8)
     target = np.zeros_like(bare)
     with progress("training data", t) as ticker:
@@ -257,6 +257,7 @@ class PaperRefiner:
     trunk: Trunk
     preset: str = "paper"
     all_frames: bool = False  # trained on held-out frames too
+    appearance: None = None
 
     def sequence(
         self, features: ZoneFeatures, layers_at: Callable[[int], Layers] | None = None

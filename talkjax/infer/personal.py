@@ -17,7 +17,7 @@ from talkjax.track.durable import file_sha256
 from talkjax.track.identity import Identity
 from talkjax.track.prepare import all_frames_texture_stage
 
-VERSIONS = {"mapping": 2, "refiner": 1, "motion": 2}
+VERSIONS = {"mapping": 2, "refiner": 2, "motion": 2}
 PREPARED = ("clip", "track", "texture")
 HELD_OUT = ("heldout", "heldout_track")
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from talkjax.config import RefinerConfig, config_hash
-from talkjax.infer import compose
+from talkjax.errors import InputError
+from talkjax.infer.appearance import Appearance, appearance_from, fit_appearance
 from talkjax.infer.descriptors import (
     N_FEATURES,
     N_VALUES,
@@ -21,32 +23,27 @@ from talkjax.infer.descriptors import (
     appearance_values,
     fit_geometry_code,
 )
+from talkjax.infer.detail import Detail, fit_detail, with_detail
 from talkjax.infer.layers import Layers
 from talkjax.infer.paper_refiner import fit_paper_refiner, paper_refiner_from
 from talkjax.infer.person import Person
 from talkjax.infer.retrieval import ZoneFeatures
-from talkjax.infer.training_data import build_refiner_data, composites
+from talkjax.infer.training_data import RefinerData, build_refiner_data, composites
 from talkjax.progress import SILENT, Progress
-from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerInputs
+from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerInputs, RefinerState
 from talkjax.train.checkpoint import restore_checkpoint, save_checkpoint
 from talkjax.train.loop import StopSignals, run_steps
 from talkjax.train.params_file import load_params, save_params
 from talkjax.types import MemoryBank
 
-BATCH = 1
+SIZES = {"lite": {"width": 32}, "default": {"width": 64}}
+GAN_WEIGHT = 0.005
+"""A quarter of the general training's: at equal sharpness (`detail`) the discriminator costs accuracy."""
+BATCH = {"lite": 1, "default": 4}
 SAVE_EVERY = 250
 SLOTS_PER_FRAME = 1.2  # reference.md §5.3
-DETAIL_SIGMA = 1 / 170  # of the crop's side
-
-
-class Detail(NamedTuple):
-    """Share of the borrowed images' high frequencies that replaces the network's own."""
-
-    one: float = 0.9
-    many: float = 0.0
-
-
-DETAIL = Detail()
+GENERAL_FILE = Path(__file__).parent.parent / "data" / "embedded" / "refiner_general.npz"
+DETAIL_FRAMES = 32  # training frames on which the amount of detail is found
 
 
 class Refiner(Protocol):
@@ -57,6 +54,10 @@ class Refiner(Protocol):
 
     @property
     def all_frames(self) -> bool: ...
+
+    @property
+    def appearance(self) -> Appearance | None:
+        """What its layers are read from; None for a refiner that sees the bare render alone."""
 
     def sequence(
         self, features: ZoneFeatures, layers_at: Callable[[int], Layers] | None = None
@@ -69,7 +70,7 @@ class Refiner(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class LiteRefiner:
-    """A personal refiner of the `lite` preset."""
+    """A personal refiner of the preset `lite` or `default`."""
 
     preset: str
     task: LiteRefinerTask
@@ -77,7 +78,8 @@ class LiteRefiner:
     query: np.ndarray
     bank: MemoryBank
     geometry: GeometryCode
-    detail: Detail = DETAIL
+    appearance: Appearance
+    detail: Detail
     all_frames: bool = False  # trained on held-out frames too
 
     def sequence(
@@ -97,17 +99,9 @@ class LiteRefiner:
             region = layers.region.astype(np.int8)
             inputs = RefinerInputs(*(x[None] for x in (window, many, one, region, codes[k])))
             picture = np.asarray(_infer(self.task, self.params, self.bank, self.query, inputs))[0]
-            return self._with_detail(picture, one, many)
+            return with_detail(picture, one, self.detail)
 
         return refine
-
-    def _with_detail(self, picture: np.ndarray, one: np.ndarray, many: np.ndarray) -> np.ndarray:
-        sigma = DETAIL_SIGMA * picture.shape[0]
-        share = self.detail.one + self.detail.many
-        sharp = picture - share * compose.high_pass(picture, sigma)
-        sharp += self.detail.one * compose.high_pass(one.astype(np.float32) / 255, sigma)
-        sharp += self.detail.many * compose.high_pass(many.astype(np.float32) / 255, sigma)
-        return np.clip(sharp, 0, 1)
 
 
 @jax.jit
@@ -141,7 +135,38 @@ def _settings(person: Person, config: RefinerConfig, n_frames: int) -> LiteRefin
         n_slots=max(int(SLOTS_PER_FRAME * n_frames), 64),
         steps=config.steps,
         seed=config.seed,
+        gan_weight=GAN_WEIGHT,
+        dtype="float32" if jax.default_backend() == "cpu" else "bfloat16",
+        **SIZES[config.preset],
     )
+
+
+def begin_state(task: LiteRefinerTask, config: RefinerConfig) -> RefinerState:
+    """Where training begins: with the general weights that ship, or at random."""
+    state = task.init()
+    if config.init == "scratch" or config.preset != "lite":
+        return state
+    general = load_general_refiner()
+    params = jax.tree.map(jnp.asarray, general["generator"])
+    query = jnp.asarray(general["query"])
+    return dataclasses.replace(state, params=params, average=jax.tree.map(jnp.copy, params), query=query)
+
+
+@functools.cache
+def load_general_refiner(path: Path = GENERAL_FILE) -> dict[str, Any]:
+    """Float32 `generator` and `query` of `launch/refiner_general.py` (docs/refiner_card.md).
+
+    Raises:
+      InputError: missing, damaged, or of another kind.
+    """
+    tree, metadata = load_params(path)
+    if metadata.get("kind") != "refiner_general_lite":
+        raise InputError(
+            f"{path.name} is no general refiner of the preset lite",
+            fix="make it with python -m launch.train --config=configs/refiner_general.py",
+            code="weights_mismatch",
+        )
+    return jax.tree.map(lambda x: np.asarray(x, np.float32), tree)
 
 
 def fit_refiner(person: Person, config: RefinerConfig, folder: Path, progress: Progress = SILENT) -> None:
@@ -156,20 +181,25 @@ def fit_refiner(person: Person, config: RefinerConfig, folder: Path, progress: P
         return
     geometry = fit_geometry_code(person.features)
     values = appearance_values(person.bank, person.zones)
-    data = build_refiner_data(person, geometry(person.features), values, progress)
+    appearance = fit_appearance(
+        person.bank, person.features, person.zones, person.texels.region, person.train.valid
+    )
+    data = build_refiner_data(person, appearance, geometry(person.features), values, progress)
     usable = np.flatnonzero(data.valid)
     settings = _settings(person, config, len(usable))
     task = LiteRefinerTask(settings)
     digest = config_hash(config)
-    state, start = task.init(), 0
+    state, start = begin_state(task, config), 0
     if found := restore_checkpoint(folder / "checkpoints", state, config_hash=digest):
         state, start = found
 
+    rows = BATCH[config.preset]
+
     def batch(step: int) -> Any:
-        epoch, place = divmod(step * BATCH, len(usable))
+        epoch, place = divmod(step * rows, len(usable))
         order = np.random.default_rng([config.seed, 1, epoch]).permutation(usable)
         rng = np.random.default_rng([config.seed, 2, step])
-        return data.batch(rng, np.take(order, range(place, place + BATCH), mode="wrap"))
+        return data.batch(rng, np.take(order, range(place, place + rows), mode="wrap"))
 
     def save(state: Any, step: int) -> None:
         save_checkpoint(folder / "checkpoints", step, state, config_hash=digest)
@@ -200,21 +230,34 @@ def fit_refiner(person: Person, config: RefinerConfig, folder: Path, progress: P
                     stop_requested=stop,
                 )
                 start = end
+    detail = _fit_detail(task, state, data, usable)
     tree = {
         "params": state.average,
         "query": state.query,
         "bank": {name: getattr(state.bank, name) for name in ("keys", "values", "age", "source_id")},
         "geometry": geometry._asdict(),
+        "appearance": appearance.tree(),
     }
     report = {"loss": float(np.mean(losses[-200:])) if losses else None, "steps": config.steps}
     metadata = {
-        "preset": "lite",
+        "preset": config.preset,
         "all_frames": config.all_frames,
         "settings": dataclasses.asdict(settings),
+        "detail": detail._asdict(),
         "report": report,
     }
     save_params(folder / "refiner.npz", tree, metadata)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def _fit_detail(task: LiteRefinerTask, state: RefinerState, data: RefinerData, usable: np.ndarray) -> Detail:
+    """On some training frames, whose layers were read without their neighbors."""
+    some = usable[np.linspace(0, len(usable) - 1, min(len(usable), DETAIL_FRAMES)).astype(int)]
+    pictures = []
+    for k in some:
+        inputs = data.inputs(np.array([k]))
+        pictures.append(np.asarray(_infer(task, state.average, state.bank, state.query, inputs))[0])
+    return fit_detail(np.stack(pictures), data.one[some], data.target[some], data.region[some] >= 0)
 
 
 def load_refiner(folder: Path) -> Refiner:
@@ -229,5 +272,7 @@ def load_refiner(folder: Path) -> Refiner:
         query=tree["query"],
         bank=MemoryBank(**{name: jnp.asarray(value) for name, value in tree["bank"].items()}),
         geometry=GeometryCode(**tree["geometry"]),
+        appearance=appearance_from(tree["appearance"]),
+        detail=Detail(**metadata["detail"]),
         all_frames=bool(metadata.get("all_frames")),
     )

@@ -1,8 +1,9 @@
 """Which training frames to borrow mouth, eyes and skin from: unit selection over a person's own frames.
 
-Each zone of the face has its own description of a frame (lip shape, lid shape and gaze, head pose). A short
-list of look-alikes serves as an average; one look-alike per frame, chosen along the whole sequence by dynamic
-programming, serves as the source of detail, so that the detail does not hop from frame to frame.
+Each zone of the face has its own description of a frame (lip shape, lid shape and gaze, head pose). One
+look-alike per frame, chosen along the whole sequence by dynamic programming, serves as the source of detail,
+so that the detail does not hop from frame to frame; what the frame should look like is read from all of them
+(`appearance`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,9 @@ from jaxtyping import Float
 from talkjax.face import mesh468
 
 ZONES = ("mouth", "eyes", "skin")
-NEAREST = 4
 FAR = 1e6
 JUMP_COST = 0.5
 """Of leaving the clip's own order, in units of distance."""
-WEIGHT_SCALE = 0.5
-"""Extra distance at which a look-alike counts e times less."""
 
 # Scales at which a difference counts as one unit of distance.
 _LIP_DM = 0.012
@@ -102,15 +100,6 @@ def distances(
         gap = np.abs(np.arange(len(bank))[None] - np.asarray(own_index)[:, None])
         out = np.where(gap <= exclude, FAR, out)
     return out
-
-
-def nearest(distance: Float[np.ndarray, "t n"], k: int = NEAREST) -> tuple[np.ndarray, np.ndarray]:
-    """The `k` nearest bank frames and their weights (falling with extra distance), `[t k]` each."""
-    k = min(k, distance.shape[1])
-    index = np.argsort(distance, axis=1, kind="stable")[:, :k]
-    d = np.take_along_axis(distance, index, 1)
-    weight = np.where(d < FAR / 2, np.exp(-(d - d[:, :1]) / WEIGHT_SCALE), 0)
-    return index, (weight / weight.sum(1, keepdims=True)).astype(np.float32)
 
 
 def smooth_choice(distance: Float[np.ndarray, "t n"], *, jump_cost: float = JUMP_COST) -> np.ndarray:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from talkjax.infer import compose
+from talkjax.infer.appearance import Appearance
 from talkjax.infer.layers import FrameLayers, Layers, Motion
 from talkjax.infer.person import Person, Segment
 from talkjax.infer.retrieval import gaze_of
@@ -76,6 +77,17 @@ class RefinerData:
     features: np.ndarray
     values: np.ndarray
 
+    def window(self, k: int) -> np.ndarray:
+        """Bare composites of frames k-2, k-1, k `[s s 9]`; the first stands in for those before it."""
+        return np.concatenate([self.bare[max(k - d, 0)] for d in (2, 1, 0)], axis=-1)
+
+    def inputs(self, frames: np.ndarray) -> RefinerInputs:
+        """What the generator sees of the given frames."""
+        window = np.stack([self.window(int(k)) for k in frames])
+        return RefinerInputs(
+            window, self.many[frames], self.one[frames], self.region[frames], self.features[frames]
+        )
+
     def batch(self, rng: np.random.Generator, frames: np.ndarray) -> RefinerBatch:
         """A batch of the given frames, each shifted by a random few pixels."""
         rows = []
@@ -86,8 +98,14 @@ class RefinerData:
                 # wrapping is harmless: the face keeps its distance from the border
                 return np.roll(image, (dy, dx), (0, 1))
 
-            window = np.concatenate([self.bare[max(k - d, 0)] for d in (2, 1, 0)], axis=-1)
-            images = (window, self.many[k], self.one[k], self.region[k], self.target[k], self.weight[k])
+            images = (
+                self.window(k),
+                self.many[k],
+                self.one[k],
+                self.region[k],
+                self.target[k],
+                self.weight[k],
+            )
             rows.append([moved(image) for image in images])
         window, many, one, region, target, weight = (np.stack(column) for column in zip(*rows, strict=True))
         inputs = RefinerInputs(window, many, one, region, self.features[frames])
@@ -95,12 +113,16 @@ class RefinerData:
 
 
 def build_refiner_data(
-    person: Person, features: np.ndarray, values: np.ndarray, progress: Progress = SILENT
+    person: Person,
+    appearance: Appearance,
+    features: np.ndarray,
+    values: np.ndarray,
+    progress: Progress = SILENT,
 ) -> RefinerData:
     """Renders the layers of all training frames; each frame borrows only from others."""
     segment, size = person.train, person.crop_size
     t = len(segment)
-    frames = FrameLayers(person, own_motion(segment), segment, own_index=np.arange(t))
+    frames = FrameLayers(person, own_motion(segment), segment, appearance, np.arange(t))
     images = {name: np.zeros((t, size, size, 3), np.uint8) for name in ("bare", "many", "one", "target")}
     region = np.zeros((t, size, size), np.int8)
     weight = np.zeros((t, size, size), np.uint8)

@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     refiner = load_refiner(identity.require_stage("refiner", verb="finetune"))
     person = open_person(identity, all_frames=refiner.all_frames)
     motion = own_motion(person.train)
-    layers_of = FrameLayers(person, motion, person.train)
+    layers_of = FrameLayers(person, motion, person.train, refiner.appearance)
     host = layers_of.host_part(0)
     layers = layers_of(0, host)
     refine = refiner.sequence(person.features)

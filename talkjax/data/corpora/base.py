@@ -16,7 +16,7 @@ from etils import epath
 
 from talkjax.data.corpora import frame_jobs, speech_jobs
 from talkjax.data.corpora.index import INDEX, write_index
-from talkjax.data.corpora.records import mapping_features, refiner_features
+from talkjax.data.corpora.records import STORED, mapping_features, refiner_features
 from talkjax.data.preparation import (
     MAX_REJECT_RATIO,
     Job,
@@ -187,7 +187,8 @@ class FrameBuilder(PreparedBuilder, skip_registration=True):  # type: ignore[cal
       size: side of the crop in pixels.
       n_frames: frames of each person.
       people: folder that keeps the prepared people; None: none are kept.
-      pictures: "jpeg" or "raw" (exact; four times the space, and no quicker to read).
+      pictures: one of `records.STORED`: "jpeg", "small" (a third of the space, for a corpus that travels) or
+        "raw" (exact; four times the space, and no quicker to read).
     """
 
     KIND = "refiner"
@@ -201,8 +202,8 @@ class FrameBuilder(PreparedBuilder, skip_registration=True):  # type: ignore[cal
         pictures: str = "jpeg",
         **kwargs: Any,
     ):
-        if pictures not in ("jpeg", "raw"):
-            raise InputError(f"pictures {pictures!r}", expected="jpeg or raw")
+        if pictures not in STORED:
+            raise InputError(f"pictures {pictures!r}", expected=f"one of {', '.join(STORED)}")
         if not 32 <= size <= 1024 or size % 32 or n_frames < 50:
             raise InputError(
                 f"size {size}, {n_frames} frames", expected="a multiple of 32 in 32..1024, at least 50 frames"

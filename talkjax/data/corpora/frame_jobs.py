@@ -20,6 +20,7 @@ from talkjax.config import PrepareConfig
 from talkjax.data.corpora.records import frame_records
 from talkjax.data.preparation import Job
 from talkjax.errors import InputError
+from talkjax.infer.appearance import fit_appearance
 from talkjax.infer.descriptors import appearance_values, fit_geometry_code
 from talkjax.infer.person import load_person
 from talkjax.infer.training_data import RefinerData, build_refiner_data
@@ -27,7 +28,7 @@ from talkjax.track import prepare
 from talkjax.track.durable import file_sha256
 from talkjax.track.identity import Identity, delete_identity
 
-VERSION = 1
+VERSION = 2
 FPS = 25.0
 
 
@@ -75,7 +76,10 @@ class FrameJobs:
             person = dataclasses.replace(person, crop_size=self.size)
             features = fit_geometry_code(person.features)(person.features)
             values = appearance_values(person.bank, person.zones)
-            write_frames(result, build_refiner_data(person, features, values), key)
+            appearance = fit_appearance(
+                person.bank, person.features, person.zones, person.texels.region, person.train.valid
+            )
+            write_frames(result, build_refiner_data(person, appearance, features, values), key)
         finally:
             if self.people is None and folder.exists():
                 delete_identity(name, folder)

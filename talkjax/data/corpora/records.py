@@ -21,8 +21,9 @@ from talkjax.face.deformers import EXP_NAMES
 from talkjax.infer.training_data import RefinerData
 
 PICTURES = ("bare", "many", "one", "target")
-QUALITY = 95
-"""Of JPEG, without colour subsampling: 46 dB, 22 kB for 256 x 256 (tests/benchmarks/bench_input.py)."""
+STORED = ("jpeg", "small", "raw")
+"""How pictures are kept. `jpeg`: quality 95 without color subsampling, 46 dB, 22 kB for 256 x 256
+(tests/benchmarks/bench_input.py); `small`: quality 82, color at half the size; `raw`: exact."""
 
 
 def _bytes() -> Any:
@@ -93,7 +94,7 @@ def utterance_of(record: dict[str, Any]) -> Utterance:
 
 def refiner_features(size: int, n_features: int, n_values: int, pictures: str = "jpeg") -> Any:
     """One frame of a person in the crop of `size` pixels: composites `bare`, `many`, `one` and the real
-    `target` (JPEG, or "raw" bytes of the pixels); `region` int8 `[s s]` behind zlib (-1: off the face), from
+    `target` (see `STORED`); `region` int8 `[s s]` behind zlib (-1: off the face), from
     which the error weight follows (`infer.training_data.error_weight`); `features` geometry, standardised;
     `values` appearance; `valid` whether it may be trained on; `identity` and `frame` numbers. The frames of
     an identity follow each other, so that a window is this record and the two before."""
@@ -101,7 +102,7 @@ def refiner_features(size: int, n_features: int, n_values: int, pictures: str = 
     picture = tfds.features.Image(shape=shape, dtype=np.uint8, encoding_format="jpeg")
     return tfds.features.FeaturesDict(
         {
-            **{name: picture if pictures == "jpeg" else _bytes() for name in PICTURES},
+            **{name: _bytes() if pictures == "raw" else picture for name in PICTURES},
             "region": _bytes(),
             "features": tfds.features.Tensor(shape=(n_features,), dtype=np.float32),
             "values": tfds.features.Tensor(shape=(n_values,), dtype=np.float32),
@@ -115,13 +116,13 @@ def refiner_features(size: int, n_features: int, n_values: int, pictures: str = 
 
 
 def encoded(image: np.ndarray, pictures: str = "jpeg") -> bytes:
-    """uint8 RGB `[s s 3]` as JPEG, or its pixels ("raw")."""
+    """uint8 RGB `[s s 3]` as one of `STORED`."""
     if pictures == "raw":
         return image.tobytes()
-    options = (
-        *(cv2.IMWRITE_JPEG_QUALITY, QUALITY),
-        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
-    )
+    quality, sampling = 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    if pictures == "small":
+        quality, sampling = 82, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+    options = (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling)
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
 

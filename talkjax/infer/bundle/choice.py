@@ -1,4 +1,5 @@
-"""Which training frames lend mouth, eyes and skin, block by block: `retrieval` with a state.
+"""What the memory of appearance says of a frame, and which training frames lend it detail, block by block:
+`appearance`, and `retrieval` with a state.
 
 The dynamic programming runs on; the choice for a frame is read off `lookahead` frames later. Where the best
 paths of all bank frames have met by then, and they nearly always have, it is the choice for the whole video.
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from talkjax.face.model import face_verts
 from talkjax.infer.bundle.layout import BundleConfig
-from talkjax.infer.retrieval import FAR, JUMP_COST, NEAREST, WEIGHT_SCALE, ZONES, zone_columns
+from talkjax.infer.retrieval import FAR, JUMP_COST, ZONES, zone_columns
 from talkjax.numerics import matmul
 from talkjax.types import FaceModel
 
@@ -60,19 +61,23 @@ def _forward(
     return value - value.min(1, keepdims=True), jnp.where(begun, choice, own)
 
 
-def _look_alikes(distance: Float[Array, "t 3 n"]) -> tuple[Array, Array]:
-    """`retrieval.nearest` in all zones: `[t 3 k]` bank frames and weights."""
-    near, index = jax.lax.top_k(-distance, min(NEAREST, distance.shape[-1]))
-    weight = jnp.exp((near - near[..., :1]) / WEIGHT_SCALE)
-    return index.astype(jnp.int32), weight / weight.sum(-1, keepdims=True)
+def _read(distance: Float[Array, "t 3 n"], look: dict[str, Any]) -> Float[Array, "t r"]:
+    """`appearance.ZoneMemory.read` in all zones, one after the other; `r` is 0 without a memory."""
+    codes = [jnp.zeros((distance.shape[0], 0))]
+    if "frames" in look:
+        for k, zone in enumerate(ZONES):
+            near = distance[:, k, look["frames"]] / look["length"][k]
+            codes.append(matmul(jnp.exp(-(near**2) / 2), look[f"gain_{zone}"]))
+    return jnp.concatenate(codes, -1)
 
 
 def choose_program(config: BundleConfig, model: FaceModel) -> Any:
     """(face, look, state, exp `[t e]`, euler, translation `[t 3]`, gaze `[t 2]`, valid `[t]`) -> state,
     outputs.
 
-    Outputs: many `[t 3 k]` and weight of these frames; code `[t f]`, geometry for the refiner's memory; one
-    `[t 3]`, of the frames `lookahead` earlier. Frames that are not `valid` (after the end) change nothing.
+    Outputs: look `[t r]`, codes of appearance; code `[t f]`, geometry for the refiner's memory; one
+    `[t 3]`, bank frames of the frames `lookahead` earlier. Frames that are not `valid` (after the end)
+    change nothing.
     """
 
     def choose(
@@ -99,21 +104,26 @@ def choose_program(config: BundleConfig, model: FaceModel) -> Any:
 
         end = jnp.argmin(cost, 1).astype(jnp.int32)
         _, path = jax.lax.scan(earlier, end, back, reverse=True)
-        index, weight = _look_alikes(distance)
         code = jnp.zeros((distance.shape[0], 0))
         if "code_mean" in look:
             joint = jnp.concatenate(columns, -1) - look["code_mean"]
             code = jnp.clip(matmul(joint, look["code_basis"]), -4, 4)
         count = made.shape[0]
         new = {"cost": cost, "back": back[count:], "begun": begun}
-        return new, {"one": path[:count], "many": index, "weight": weight, "code": code}
+        return new, {"one": path[:count], "look": _read(distance, look), "code": code}
 
     return choose
 
 
-def look_arrays(features: Any, geometry: Any | None) -> dict[str, np.ndarray]:
-    """What the bank's frames look like, and the refiner's code of geometry where it has one."""
+def look_arrays(features: Any, geometry: Any | None, appearance: Any | None) -> dict[str, np.ndarray]:
+    """What the bank's frames look like; the refiner's code of geometry and memory of appearance where it has
+    them."""
     arrays = dict(zip(ZONES, (np.asarray(f, np.float32) for f in features), strict=True))
     if geometry is not None:
         arrays |= {"code_mean": geometry.mean, "code_basis": geometry.basis}
+    if appearance is not None:
+        arrays["frames"] = appearance.frames.astype(np.int32)
+        arrays["length"] = np.array([zone.length for zone in appearance.zones], np.float32)
+        for name, zone in zip(ZONES, appearance.zones, strict=True):
+            arrays[f"gain_{name}"] = zone.gain.astype(np.float32)
     return arrays

@@ -82,7 +82,7 @@ def input_shapes(
     s, e, b, t = config.crop_size, config.n_exp, batch, times
     frame = typed(jnp.uint8, b, config.height, config.width, 3)
     crop = typed(jnp.uint8, b, s, s, 3)
-    near = min(config.nearest, len(arrays["look"]["mouth"]))
+    look = sum(array.shape[-1] for name, array in arrays["look"].items() if name.startswith("gain_"))
     code = arrays["look"]["code_basis"].shape[1] if "code_basis" in arrays["look"] else 0
     place = {"center": f32(b, 2), "side": f32(b)}
     return {
@@ -93,8 +93,7 @@ def input_shapes(
         },
         "shape": {
             "exp": f32(b, e), "euler": f32(b, 3), "translation": f32(b, 3), "sh": f32(b, 3, 9),
-            "shown": f32(b, e), "one": typed(jnp.int32, b, 3), "many": typed(jnp.int32, b, 3, near),
-            "weight": f32(b, 3, near),
+            "shown": f32(b, e), "one": typed(jnp.int32, b, 3), "look": f32(b, look),
         },
         "layers": {
             "uv": f32(b, s, s, 2), "light": f32(b, s, s, 3), "region": typed(jnp.int8, b, s, s),

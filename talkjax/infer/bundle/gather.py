@@ -11,14 +11,14 @@ from talkjax.infer.bundle.layout import BundleConfig
 from talkjax.infer.bundle.refiners import refiner_arrays, refiner_settings
 from talkjax.infer.bundle.shape import bank_arrays, face_arrays
 from talkjax.infer.bundle.sounds import mapping_arrays
+from talkjax.infer.detail import Detail
 from talkjax.infer.head_style import fit_head_style
 from talkjax.infer.mapping_session import PROGRAMS, Mapping
 from talkjax.infer.motion import upper_face
 from talkjax.infer.motion_plan import eye_style
 from talkjax.infer.person import Person
-from talkjax.infer.personal_refiner import DETAIL
 from talkjax.infer.pose_sources import rest_frame
-from talkjax.infer.retrieval import NEAREST, gaze_of
+from talkjax.infer.retrieval import gaze_of
 from talkjax.nets.mapping_stream import DELAY, LEAD
 
 
@@ -26,7 +26,7 @@ def bundle_config(person: Person, mapping: Mapping, refiner: Any) -> BundleConfi
     """Sizes of the programs of a person."""
     sides = person.crops(person.train.pose).side
     size = person.crop_size
-    detail = getattr(refiner, "detail", DETAIL)
+    detail = getattr(refiner, "detail", Detail())
     return BundleConfig(
         width=person.width,
         height=person.height,
@@ -39,11 +39,10 @@ def bundle_config(person: Person, mapping: Mapping, refiner: Any) -> BundleConfi
         refiner=refiner.preset,
         refiner_settings=refiner_settings(refiner),
         detail_one=detail.one,
-        detail_many=detail.many,
+        detail_gain=detail.gain,
         sound_block=PROGRAMS[mapping.preset][2],
         delay=DELAY,
         lead=LEAD,
-        nearest=NEAREST,
     )
 
 
@@ -52,8 +51,8 @@ def bundle_arrays(person: Person, mapping: Mapping, refiner: Any) -> dict[str, d
     return {
         "mapping": {name: np.asarray(leaf) for name, leaf in mapping_arrays(mapping).items()},
         "face": face_arrays(person.model),
-        "look": look_arrays(person.features, getattr(refiner, "geometry", None)),
-        "bank": bank_arrays(person),
+        "look": look_arrays(person.features, getattr(refiner, "geometry", None), refiner.appearance),
+        "bank": bank_arrays(person, refiner.appearance),
         "refiner": refiner_arrays(refiner),
     }
 

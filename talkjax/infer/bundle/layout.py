@@ -11,7 +11,7 @@ from typing import Any
 
 FORMAT = "talkjax-export"
 FORMAT_VERSION = 1
-CONVENTION = 1
+CONVENTION = 2
 """Raised when a program's inputs, outputs or the order of calls change."""
 
 BLOCK = 8
@@ -49,8 +49,8 @@ class BundleConfig:
     width, height: of the whole picture; crop_size: side of the head crop; fine: side at which the crop is cut
     before averaging (crop_size: no averaging); texture_size: side of the albedo texture; paste_size: side of
     the part of the picture that is pasted; n_exp: expression axes; mapping, refiner: presets;
-    refiner_settings: of its task; detail_one, detail_many: see `personal_refiner.Detail`; sound_block: frames
-    of sound per call; delay, lead: see `nets/mapping_stream`; nearest: look-alikes per zone.
+    refiner_settings: of its task; detail_one, detail_gain: see `detail.Detail`; sound_block: frames
+    of sound per call; delay, lead: see `nets/mapping_stream`.
     """
 
     width: int
@@ -64,10 +64,9 @@ class BundleConfig:
     refiner: str
     refiner_settings: dict[str, Any]
     detail_one: float
-    detail_many: float
+    detail_gain: float
     sound_block: int
     delay: int
     lead: int
-    nearest: int
     block: int = BLOCK
     lookahead: int = LOOKAHEAD

@@ -14,8 +14,9 @@ from talkjax.infer.bundle import resample
 from talkjax.infer.bundle.layout import BundleConfig
 from talkjax.infer.bundle.pixels import composites
 from talkjax.infer.bundle.trees import flatten
+from talkjax.infer.detail import SIGMA
 from talkjax.infer.paper_refiner import READ_EVERY, PaperRefiner
-from talkjax.infer.personal_refiner import DETAIL_SIGMA, LiteRefiner
+from talkjax.infer.personal_refiner import LiteRefiner
 from talkjax.rng import stream_key
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerInputs
 from talkjax.tasks.refiner_paper import PaperRefinerSettings, PaperRefinerTask, Trunk
@@ -74,15 +75,13 @@ def refine_program(config: BundleConfig) -> Any:
 
 def _lite(config: BundleConfig) -> Any:
     task = LiteRefinerTask(LiteRefinerSettings(**config.refiner_settings))
-    sigma = DETAIL_SIGMA * config.crop_size
+    sigma = SIGMA * config.crop_size
 
-    def sharpened(picture: Array, one: Array, many: Array) -> Array:
-        """High frequencies of the borrowed images in place of the network's own."""
-        less = (config.detail_one + config.detail_many) * picture
-        less = less - config.detail_one * one.astype(jnp.float32) / 255
-        if config.detail_many:
-            less = less - config.detail_many * many.astype(jnp.float32) / 255
-        return jnp.clip(picture - (less - resample.gaussian(less, sigma)), 0, 1)
+    def sharpened(picture: Array, one: Array) -> Array:
+        """`detail.with_detail`."""
+        change = (config.detail_gain - config.detail_one) * picture
+        change = change + config.detail_one * one.astype(jnp.float32) / 255
+        return jnp.clip(picture + (change - resample.gaussian(change, sigma)), 0, 1)
 
     def refine(
         arrays: dict[str, Any], state: dict[str, Any], inputs: dict[str, Any]
@@ -92,7 +91,7 @@ def _lite(config: BundleConfig) -> Any:
         given = RefinerInputs(window, images["many"], images["one"], inputs["region"], inputs["code"])
         code = task.read_code(MemoryBank(**tree["bank"]), tree["query"], given.features)
         picture = jnp.clip((task.refine(tree["params"], code, given) + 1) / 2, 0, 1)
-        face = jax.vmap(sharpened)(picture, images["one"], images["many"])
+        face = jax.vmap(sharpened)(picture, images["one"])
         return {"past": past, "frame": state["frame"] + face.shape[0]}, {"face": face}
 
     return refine

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PLAYED = ("exp", "euler", "translation", "sh", "shown", "gaze")
-_DRAWN = ("exp", "euler", "translation", "sh", "shown", "one", "many", "weight")
+_DRAWN = ("exp", "euler", "translation", "sh", "shown", "one", "look")
 
 
 class Session:
@@ -101,7 +101,7 @@ class Session:
         self._states["choose"], made = self._programs(
             "choose", self._states["choose"], inputs | {"valid": valid}
         )
-        chosen = {name: np.asarray(made[name]) for name in ("many", "weight", "code")}
+        chosen = {name: np.asarray(made[name]) for name in ("look", "code")}
         for k, row in enumerate(rows):
             row |= {name: values[k] for name, values in chosen.items()}
         self._planned.extend(rows)

@@ -16,6 +16,8 @@ from talkjax.face.points import vertex_points
 from talkjax.face.pose import apply_pose
 from talkjax.face.render import FaceRenderer, light_map
 from talkjax.infer.bundle.layout import BundleConfig
+from talkjax.infer.retrieval import ZONES
+from talkjax.numerics import einsum
 from talkjax.raster.camera import project
 from talkjax.track.crop import HEAD_CENTER, SIDE_DM, crop_camera
 from talkjax.track.texture import ALBEDO_SCALE
@@ -23,8 +25,6 @@ from talkjax.types import SKIN, Camera, FaceModel, Pose
 
 FACE_FIELDS = ("mean", "exp_basis", "uvs")
 """Arrays of the face model that programs take; the triangles are part of them."""
-LEAST_WEIGHT = 0.02
-"""Of a look-alike that counts."""
 BACKENDS = {"cpu": "loops", "cuda": "static", "rocm": "static", "tpu": "mosaic"}
 
 
@@ -66,36 +66,35 @@ def _albedo(bank: dict[str, Any], j: Array) -> tuple[Float[Array, "n 3"], Float[
     return colour / ALBEDO_SCALE, seen[:, None]
 
 
-def borrowed(bank: dict[str, Any], one: Array, many: Array, weight: Array) -> Float[Array, "n 9"]:
-    """Albedo per texel: mean, average of look-alikes, single look-alike; see `layers`.
+def borrowed(bank: dict[str, Any], one: Array, look: Array) -> Float[Array, "n 9"]:
+    """Albedo per texel: mean, what the memory of appearance says, single look-alike; see `layers`.
 
     Args:
-      one: `[3]` bank frame per zone. many, weight: `[3 k]`.
+      one: `[3]` bank frame per zone. look: `[r]` codes of all zones.
     """
     mean = bank["mean"]
-    average_all, single_all = jnp.zeros_like(mean), jnp.zeros_like(mean)
-    for zone in range(one.shape[0]):
-        share = bank["zones"][zone][:, None]
-        colour, seen = _albedo(bank, one[zone])
-        single_all = single_all + share * (mean + seen * (colour - mean))
-        total, counted = jnp.zeros_like(mean), jnp.zeros_like(share)
-        for k in range(many.shape[1]):
-            w = jnp.where(weight[zone, k] < LEAST_WEIGHT, 0.0, weight[zone, k])
-            colour, seen = _albedo(bank, many[zone, k])
-            total, counted = total + w * seen * colour, counted + w * seen
-        average = total / jnp.maximum(counted, 1e-3)
-        average_all = average_all + share * (mean + jnp.minimum(3 * counted, 1) * (average - mean))
-    return jnp.concatenate([mean, average_all, single_all], -1)
+    many, single = mean, jnp.zeros_like(mean)
+    begin = 0
+    for k, zone in enumerate(ZONES):
+        share = bank["zones"][k][:, None]
+        colour, seen = _albedo(bank, one[k])
+        single = single + share * (mean + seen * (colour - mean))
+        if f"basis_{zone}" in bank:
+            basis = bank[f"basis_{zone}"]
+            code, begin = look[begin : begin + basis.shape[0]], begin + basis.shape[0]
+            rest = einsum("r,rmc->mc", code, basis.astype(jnp.float32))
+            # a gather from a padded array: XLA's scatters are many times slower on CPU
+            many = many + share * jnp.pad(rest, ((0, 1), (0, 0)))[bank[f"place_{zone}"]]
+    return jnp.concatenate([mean, many, single], -1)
 
 
 def shape_program(config: BundleConfig, renderer: FaceRenderer, platform: str) -> Any:
     """(face, bank, inputs) -> outputs, each with a leading batch.
 
     Inputs: exp `[b e]`, euler, translation `[b 3]`, sh `[b 3 9]`, shown `[b e]` (expression in the background
-    frame, whose head pose is the output's), one `[b 3]`, many and weight `[b 3 k]`. Outputs: uv, light,
-    region
-    (see `FaceMaps`), texture `[b s s 9]`, center `[b 2]`, side `[b]` of the head crop in image pixels, new
-    and old `[b 36 2]`: the face outline in crop pixels, as it will be and as the background frame shows it.
+    frame, whose head pose is the output's), one `[b 3]`, look `[b r]`. Outputs: uv, light, region (see
+    `FaceMaps`), texture `[b s s 9]`, center `[b 2]`, side `[b]` of the head crop in image pixels, new and
+    old `[b 36 2]`: the face outline in crop pixels, as it will be and as the background frame shows it.
     """
     camera, size = clip_camera(config.width, config.height), config.crop_size
     oval = np.asarray(mesh468.FACE_OVAL)
@@ -120,10 +119,10 @@ def shape_program(config: BundleConfig, renderer: FaceRenderer, platform: str) -
 
     def textures(bank: dict[str, Any], inputs: dict[str, Any]) -> Array:
         def one(row: dict[str, Array]) -> Array:
-            values = borrowed(bank, row["one"], row["many"], row["weight"])
+            values = borrowed(bank, row["one"], row["look"])
             return values[bank["fill"]].reshape(config.texture_size, config.texture_size, -1)
 
-        rows = {name: inputs[name] for name in ("one", "many", "weight")}
+        rows = {name: inputs[name] for name in ("one", "look")}
         return (
             jax.lax.map(one, rows)
             if rows["one"].shape[0] != 1
@@ -138,9 +137,11 @@ def shape_program(config: BundleConfig, renderer: FaceRenderer, platform: str) -
     return shape
 
 
-def bank_arrays(person: Any) -> dict[str, np.ndarray]:
-    """Borrowed appearance of a person: albedo of every training frame, and where it belongs."""
-    return {
+def bank_arrays(person: Any, appearance: Any | None) -> dict[str, np.ndarray]:
+    """Borrowed appearance of a person: albedo of every training frame, its main components, and where they
+    belong."""
+    arrays = {} if appearance is None else _bases(appearance, len(person.bank.mean))
+    return arrays | {
         "mean": np.asarray(person.bank.mean, np.float32),
         "frames": np.asarray(person.bank.frames),
         "weights": np.asarray(person.bank.weights),
@@ -148,6 +149,15 @@ def bank_arrays(person: Any) -> dict[str, np.ndarray]:
         "strip": person.texels.region != SKIN,
         "fill": person.texels.fill.astype(np.int32),
     }
+
+
+def _bases(appearance: Any, n_texels: int) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    for name, zone in zip(ZONES, appearance.zones, strict=True):
+        place = np.full(n_texels, len(zone.texels), np.int32)  # one past the last: not in this zone
+        place[zone.texels] = np.arange(len(zone.texels), dtype=np.int32)
+        arrays |= {f"basis_{name}": zone.basis.astype(np.float16), f"place_{name}": place}
+    return arrays
 
 
 def face_arrays(model: FaceModel) -> dict[str, np.ndarray]:
