@@ -7,8 +7,8 @@
     python -m launch.train --config=configs/reconstruction_synthetic.py:resnet50 --workdir=runs --corpus=faces
 
 `small` takes an hour and more on two CPU cores; `device` is the same network, its faces drawn on the
-accelerator that trains it (the embedded weights were made so, docs/reconstruction_card.md); `resnet50` wants
-an accelerator. `RUN/weights.npz` and `RUN/report.json` at the end. Without --corpus faces are drawn as they
+accelerator that trains it (figures and what is embedded: docs/reconstruction_card.md); `resnet50` wants an
+accelerator. `RUN/weights.npz` and `RUN/report.json` at the end. Without --corpus faces are drawn as they
 are needed: --set=face_model=FILE.npz.
 """
 

@@ -13,11 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from talkjax.config import GeneralMappingConfig, GeneralRefinerConfig, PretrainConfig
+from talkjax.config import GeneralMappingConfig, GeneralRefinerConfig, PretrainConfig, ReconstructionConfig
 from talkjax.data.coarticulation import PHONES
+from talkjax.data.face_shards import MARGIN
 from talkjax.errors import InputError
+from talkjax.face import mesh468
 from talkjax.face.deformers import EXP_NAMES
+from talkjax.face.points import vertex_points
 from talkjax.infer.descriptors import N_FEATURES, N_VALUES
+from talkjax.nets.reconstruction_net import CoeffSizes, ReconstructionNet
+from talkjax.nets.reconstruction_small import SmallReconstructionNet
 from talkjax.tasks.mapping import SEQUENCE, MappingBatch, MappingTask
 from talkjax.tasks.mapping_general import (
     N_CHANNELS,
@@ -27,10 +32,12 @@ from talkjax.tasks.mapping_general import (
     GeneralScales,
 )
 from talkjax.tasks.mapping_targets import LIP_POINTS, Targets
+from talkjax.tasks.reconstruction import ReconstructionBatch, ReconstructionTask, make_measures
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerBatch, RefinerInputs
 from talkjax.tasks.refiner_paper import PaperBatch, PaperRefinerSettings, PaperRefinerTask
 from talkjax.train.job import Job, Phase
 from talkjax.train.sharding import Rows
+from talkjax.types import FaceModel
 
 CROP = 256  # pixels: the largest crop that `track/crop.py` makes, and the paper's
 STEPS = 100_000  # of the schedules; no influence on the program
@@ -127,11 +134,66 @@ def refiner_paper(
     return Shapes(job, spec, accumulate)
 
 
+def reconstruction(
+    batch: int,
+    dtype: str,
+    accumulate: int = 1,
+    *,
+    preset: str = "small",
+    width: int = 48,
+    units: int = 2,
+    size: int = 128,
+    photometric: float = 0.0,
+) -> Shapes:
+    """R-Net on drawn faces (`configs/reconstruction_synthetic.py`): ICT-FaceKit's axes, 468 landmarks.
+
+    What the photometric term draws is the 468-point mesh, not ICT-FaceKit's front.
+    """
+    sizes = CoeffSizes(id=20, exp=53, tex=16)
+    n = mesh468.N_MESH
+    model = FaceModel(
+        mean=jnp.zeros((n, 3)),
+        id_basis=jnp.zeros((sizes.id, n, 3)),
+        exp_basis=jnp.zeros((sizes.exp, n, 3)),
+        exp_signed=jnp.zeros(sizes.exp, bool),
+        faces=jnp.asarray(mesh468.FACES),
+        face_region=jnp.asarray(mesh468.FACE_REGION),
+        uvs=jnp.zeros((n, 2)),
+        landmarks=vertex_points(np.arange(n), np.arange(n)),
+        tex_mean=jnp.zeros((n, 3)),
+        tex_basis=jnp.zeros((sizes.tex, n, 3)),
+        exp_names=tuple(map(str, range(sizes.exp))),
+    )
+    every = np.ones(n, bool)
+    measures = make_measures(model, every, every, np.ones(n), np.zeros(3))
+    if preset == "small":
+        net: Any = SmallReconstructionNet(sizes, width=width, units=units, dtype=jnp.dtype(dtype))
+    else:
+        net = ReconstructionNet(sizes, width=width, dtype=jnp.dtype(dtype))
+    task = ReconstructionTask(
+        net, round(size / MARGIN), STEPS, photometric=photometric, accumulate=accumulate
+    )
+    shapes = {
+        **{f"{name}_coeffs": (k,) for name, k in sizes._asdict().items()},
+        **{"sh_coeffs": (3, 9), "euler": (3,), "translation": (3,), "focal": (), "center": (2,)},
+        **{"known": (), "landmarks": (n, 2)},
+    }
+    spec = ReconstructionBatch(
+        images=_spec(np.uint8, batch, size, size, 3),
+        **{name: _spec(np.float32, batch, *shape) for name, shape in shapes.items()},
+    )
+    job = Job(
+        f"reconstruction_{preset}", task.init, [Phase(0, task.train_step)], _no_input, constants=(measures,)
+    )
+    return Shapes(job, spec, accumulate)
+
+
 PRESETS: dict[str, Callable[..., Shapes]] = {
     "mapping": mapping,
     "mapping_paper": mapping_paper,
     "refiner": refiner,
     "refiner_paper": refiner_paper,
+    "reconstruction": reconstruction,
 }
 
 
@@ -147,6 +209,9 @@ def of_config(config: PretrainConfig, platform: str) -> Shapes:
     if isinstance(config, GeneralRefinerConfig):
         make = refiner if config.preset == "lite" else refiner_paper
         return make(*common, width=config.width, n_slots=config.n_slots)
+    if isinstance(config, ReconstructionConfig):
+        sizes = {name: getattr(config, name) for name in ("preset", "width", "units", "size", "photometric")}
+        return reconstruction(*common, **sizes)
     raise InputError(
         f"{type(config).__name__} has no shapes", expected=f"--preset={'|'.join(PRESETS)}", code="bad_config"
     )

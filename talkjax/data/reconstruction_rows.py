@@ -17,9 +17,16 @@ from talkjax.errors import InputError
 from talkjax.face import mesh468
 from talkjax.tasks.reconstruction import Measures, ReconstructionBatch, make_measures
 
+FRONT_SPACING = 0.03
+"""dm, of what the photometric term draws: one and a half pixels of a 112-pixel crop, half of the
+triangles. Finer ones are smaller than a pixel, and show the term nothing more."""
 
-def face_measures(stage: FaceStage) -> Measures:
-    """What the losses need of an ICT-FaceKit head: lips and lids count double, the outline half."""
+
+def face_measures(stage: FaceStage, spacing: float = FRONT_SPACING) -> Measures:
+    """What the losses need of an ICT-FaceKit head: lips and lids count double, the outline half.
+
+    spacing: dm, of the vertices that the photometric term draws; 0: all of the front.
+    """
     weights = np.ones(mesh468.N_MESH, np.float32)
     weights[mesh468.LIPS] = 2.0
     weights[mesh468.FACE_OVAL] = 0.5
@@ -28,7 +35,8 @@ def face_measures(stage: FaceStage) -> Measures:
     front, skin = np.zeros(n, bool), np.zeros(n, bool)
     front[regions.verts] = (regions.part == FACE) & (regions.outward[:, 2] > -0.4)
     skin[regions.verts] = skin_weight(regions) > 0
-    return make_measures(stage.model, front, skin, weights[stage.landmarks.number], stage.head_center)
+    marks = weights[stage.landmarks.number]
+    return make_measures(stage.model, front, skin, marks, stage.head_center, spacing)
 
 
 def batch_of(rows: FaceRows, n_landmarks: int) -> ReconstructionBatch:

@@ -24,10 +24,9 @@ def one_shot_figures(
     eyes. mesh_percent: the same of the faces with their expressions. pose_degrees, expression (0..1). The
     rows named `mean_...` are those of the mean face and mean expression: what is known without looking.
     """
-    skin = np.flatnonzero(np.asarray(measures.skin))
-    front = measures.front
+    skin = np.asarray(measures.skin_verts)
     mean, id_basis, exp_basis = (
-        np.asarray(x)[..., skin, :] for x in (front.mean, front.id_basis, front.exp_basis)
+        np.asarray(x)[..., skin, :] for x in (model.mean, model.id_basis, model.exp_basis)
     )
     numbers = np.asarray(model.landmarks.number)
     corners = [int(np.flatnonzero(numbers == n)[0]) for n in OUTER_EYES]

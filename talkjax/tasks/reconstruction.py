@@ -16,6 +16,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float
 
+from talkjax.face.coarse_mesh import coarse_mesh
 from talkjax.face.crop_pose import network_camera, repose
 from talkjax.face.lighting import shade
 from talkjax.face.model import face_verts, vertex_normals
@@ -86,10 +87,12 @@ class ReconstructionState:
 class Measures:
     """A face model as the losses need it; a constant of the step.
 
-    shape_form, id_form, exp_form: mean squared displacement of the front of the face. landmark_*: at the
-    landmarks, with weights. front: the part of the model that is drawn for the photometric term, `skin` its
-    vertices that count. head_center: place that crops are cut around, dm.
+    shape_form, id_form, exp_form: mean squared displacement of `skin_verts`, the model's vertices that are
+    compared. landmark_*: at the landmarks, with weights. front: the part of the model that is drawn for the
+    photometric term, `skin` its vertices that count. head_center: place that crops are cut around, dm.
     """
+
+    skin_verts: Array
 
     shape_form: Array
     id_form: Array
@@ -110,13 +113,19 @@ class Measures:
 
 
 def make_measures(
-    model: FaceModel, front: np.ndarray, skin: np.ndarray, weights: np.ndarray, head_center: np.ndarray
+    model: FaceModel,
+    front: np.ndarray,
+    skin: np.ndarray,
+    weights: np.ndarray,
+    head_center: np.ndarray,
+    spacing: float = 0.0,
 ) -> Measures:
     """Args:
     model: any linear face model with landmarks and a texture.
     front: [v] bool, the vertices that the photometric term draws. skin: [v] bool, those that are compared.
     weights: [l] of the model's landmarks.
     head_center: [3] dm, model space.
+    spacing: dm, least distance of the vertices that are drawn (`face/coarse_mesh.py`); 0: all are.
 
     Raises:
       ValueError: the model has no texture.
@@ -125,6 +134,9 @@ def make_measures(
     number = np.cumsum(front) - 1
     faces = np.asarray(model.faces)
     faces = number[faces[front[faces].all(1)]].astype(np.int32)
+    if spacing > 0:
+        kept, faces = coarse_mesh(np.asarray(model.mean)[verts], faces, spacing)
+        verts = verts[kept]
     part = landmark_part(model)
     counted = np.flatnonzero(skin)
     id_basis, exp_basis = np.asarray(model.id_basis)[:, counted], np.asarray(model.exp_basis)[:, counted]
@@ -134,6 +146,7 @@ def make_measures(
     tex = np.asarray(model.tex_basis)[:, counted]
     cut = dataclasses.replace(at_vertices(model, verts), faces=jnp.asarray(faces))
     return Measures(
+        skin_verts=jnp.asarray(counted, jnp.int32),
         shape_form=jnp.asarray(known_losses.vertex_form(both)),
         id_form=jnp.asarray(known_losses.vertex_form(id_basis)),
         exp_form=jnp.asarray(known_losses.vertex_form(exp_basis)),

@@ -23,7 +23,7 @@ from talkjax.nets.reconstruction_small import SmallReconstructionNet
 from talkjax.track.crop import CropTrack, crop_track, cut
 from talkjax.track.lift import rigid_pose, usable_frames
 from talkjax.train.params_file import load_params
-from talkjax.types import Camera, FaceCoeffs
+from talkjax.types import Camera, FaceCoeffs, Pose
 
 WEIGHTS = Path(__file__).parents[1] / "data" / "embedded" / "reconstruction_small.npz"
 BATCH = 16
@@ -59,11 +59,43 @@ def small_network(path: Path = WEIGHTS) -> tuple[Callable[[Any], FaceCoeffs], di
         CoeffSizes(**about["sizes"]), width=about["width"], units=about.get("units", 1)
     )
 
+    mirror = mirror_axes(tuple(about["exp_names"]))
+
     @jax.jit
     def answer(images: jax.Array) -> FaceCoeffs:
-        return cast(FaceCoeffs, net.apply(variables, images.astype(jnp.float32) / 255.0))
+        pictures = images.astype(jnp.float32) / 255.0
+        both = net.apply(variables, jnp.concatenate([pictures, pictures[:, :, ::-1]]))
+        return both_ways(cast(FaceCoeffs, both), mirror)
 
     return answer, about
+
+
+def mirror_axes(names: tuple[str, ...]) -> np.ndarray:
+    """For every expression the one that a mirror makes of it."""
+
+    def other(name: str) -> str:
+        for a, b in (("_L", "_R"), ("Left", "Right")):
+            for end, new in ((a, b), (b, a)):
+                if name.endswith(end) and name[: -len(end)] + new in names:
+                    return name[: -len(end)] + new
+        return name
+
+    return np.array([names.index(other(name)) for name in names])
+
+
+def both_ways(said: FaceCoeffs, mirror: np.ndarray) -> FaceCoeffs:
+    """What is said of n pictures, and of the same mirrored (the second half of `said`), as one answer each:
+    pose and expression are the mean of both, which are wrong in different ways. Identity, color and light are
+    those of the first half, their axes have no mirror.
+    """
+    n = said.exp_coeffs.shape[0] // 2
+    straight, turned = (
+        jax.tree.map(lambda x, part=part: x[part], said) for part in (slice(n), slice(n, None))
+    )
+    euler = 0.5 * (straight.pose.euler + turned.pose.euler * jnp.array([1.0, -1.0, -1.0]))
+    place = 0.5 * (straight.pose.translation + turned.pose.translation * jnp.array([-1.0, 1.0, 1.0]))
+    exp = 0.5 * (straight.exp_coeffs + turned.exp_coeffs[:, mirror])
+    return dataclasses.replace(straight, exp_coeffs=exp, pose=Pose(euler, place))
 
 
 def face_squares(landmarks: np.ndarray, valid: np.ndarray, camera: Camera) -> tuple[CropTrack, np.ndarray]:

@@ -19,6 +19,7 @@ import talkjax  # noqa: F401  (before JAX: sets its flags)
 
 # isort: split
 import jax
+import jax.numpy as jnp
 
 from launch.reconstruction import make_net
 from talkjax.assets.model_file import load_model
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> None:
     tell(f"drawing: {1e3 * draw:.2f} ms for {source.group} faces, {source.group / draw:.0f} faces/s")
     rows = next(source.batches(0))
     step = jax.jit(task.train_step, donate_argnums=0)
-    state = [task.init()]
+    state = [jax.tree.map(jnp.copy, task.init())]  # the average begins as the same arrays: no donating twice
 
     def train(rows: Any) -> Any:
         state[0], metrics = step(state[0], rows, measures)

@@ -25,7 +25,7 @@ from launch.reconstruction import make_net
 from talkjax.assets.model_file import load_model
 from talkjax.config import ReconstructionConfig
 from talkjax.data.face_shards import draw_group
-from talkjax.data.reconstruction_rows import batch_of, face_measures
+from talkjax.data.reconstruction_rows import FRONT_SPACING, batch_of, face_measures
 from talkjax.data.synthetic_faces import FaceStage
 from talkjax.face.model import face_verts
 from talkjax.face.pose import apply_pose
@@ -35,6 +35,9 @@ from talkjax.tasks.reconstruction import ReconstructionTask
 
 MODEL = flags.DEFINE_string("model", None, "full head of ICT-FaceKit with a texture, npz", required=True)
 REPEATS = flags.DEFINE_integer("repeats", 10, "of each program")
+WIDTH = flags.DEFINE_integer("width", 48, "of the network")
+UNITS = flags.DEFINE_integer("units", 2, "preset small")
+SPACING = flags.DEFINE_float("spacing", FRONT_SPACING, "dm, of the vertices that are drawn; 0: all")
 PRESET = flags.DEFINE_string("preset", "small", "network")
 
 
@@ -54,9 +57,10 @@ def best(programs: dict[str, Any], repeats: int) -> dict[str, float]:
 def main(argv: list[str]) -> None:
     del argv
     stage = FaceStage.of(load_model(Path(MODEL.value)))
-    measures, side = face_measures(stage), 112
+    measures, side = face_measures(stage, SPACING.value), 112
     batch = batch_of(draw_group(stage, 0, 0, 128), len(stage.landmarks.number))
-    net = make_net(ReconstructionConfig(preset=PRESET.value), stage.model, jax.default_backend())
+    config = ReconstructionConfig(preset=PRESET.value, width=WIDTH.value, units=UNITS.value)
+    net = make_net(config, stage.model, jax.default_backend())
     programs = {}
     for name, factor in (("known terms only", 0.0), ("with photometric term", 1.0)):
         task = ReconstructionTask(net, side, 100, photometric=factor)

@@ -112,19 +112,17 @@ class Judge:
 
 
 def load_network(path: str) -> Any:
-    """(predict(images [b s s 3] in [0, 1]) -> FaceCoeffs, side)."""
+    """(predict(images [b s s 3] uint8) -> FaceCoeffs, side)."""
     from talkjax.nets.reconstruction_net import CoeffSizes, ReconstructionNet
-    from talkjax.nets.reconstruction_small import SmallReconstructionNet
+    from talkjax.track.regressed import small_network
     from talkjax.train.params_file import load_params
 
     tree, about = load_params(path)
-    sizes = CoeffSizes(**about["sizes"])
     if about["kind"].endswith("small"):
-        net = SmallReconstructionNet(sizes, width=about["width"], units=about.get("units", 1))
-    else:
-        net = ReconstructionNet(sizes, width=about["width"])
+        return small_network(Path(path))[0], about["side"]
+    net = ReconstructionNet(CoeffSizes(**about["sizes"]), width=about["width"])
     variables = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
-    return jax.jit(lambda images: net.apply(variables, images)), about["side"]
+    return jax.jit(lambda images: net.apply(variables, images.astype(jnp.float32) / 255)), about["side"]
 
 
 def one_shot(
@@ -137,7 +135,7 @@ def one_shot(
     center = np.asarray(clip.camera.center) + scale[:, None] * middle[:, :2] * [1, -1]
     sides = SIDE_DM * scale
     crops = np.stack([cut(f, c, s, side) for f, c, s in zip(clip.frames, center, sides, strict=True)])
-    said = predict(jnp.asarray(crops, jnp.float32) / 255)
+    said = predict(jnp.asarray(crops))
     network = network_camera(jnp.asarray(center, jnp.float32), jnp.asarray(sides, jnp.float32))
     camera = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(crops), *x.shape)), clip.camera)
     pose = repose(said.pose, jnp.asarray(stage.head_center), network, camera)

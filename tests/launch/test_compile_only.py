@@ -8,8 +8,10 @@ import jax
 import pytest
 
 from launch import compile_only, mapping_general, shapes
-from talkjax.config import GeneralMappingConfig, PretrainConfig
+from talkjax.config import GeneralMappingConfig, PretrainConfig, ReconstructionConfig
 from talkjax.errors import InputError
+from talkjax.track.regressed import WEIGHTS
+from talkjax.train.params_file import load_params
 from talkjax.train.sharding import Rows
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -26,6 +28,16 @@ def test_the_mapping_is_the_one_that_is_trained():
     made = shapes.of_config(config, "cpu")
     assert _plain(made.batch) == _plain(real.input_for(Rows(0, 1)).spec)
     assert _plain(jax.eval_shape(made.job.init)) == _plain(jax.eval_shape(real.init))
+
+
+def test_the_reconstruction_is_the_one_that_ships():
+    tree, about = load_params(WEIGHTS)
+    config = ReconstructionConfig(width=about["width"], units=about.get("units", 1))
+    made = shapes.of_config(config, "cpu")
+    state = jax.eval_shape(made.job.init)
+    assert [shape for shape, _ in _plain(state.params)] == [shape for shape, _ in _plain(tree["params"])]
+    drawn = jax.eval_shape(made.job.phases[0].step, state, made.batch, *made.job.constants)
+    assert _plain(drawn[0]) == _plain(state) and drawn[1]["loss"].shape == ()
 
 
 def test_sizes_of_the_papers_networks():

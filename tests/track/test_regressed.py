@@ -80,11 +80,20 @@ def test_answers_fit_to_their_own_model_alone(said):
 
 def test_the_network_ships_with_what_is_needed_to_use_it():
     answer, about = small_network()
-    coeffs = answer(np.zeros((2, about["side"], about["side"], 3), np.uint8))
+    left = np.random.default_rng(0).integers(0, 256, (1, about["side"], about["side"], 3), np.uint8)
+    left[:, :, 56:] //= 3
+    coeffs = answer(np.concatenate([left, left[:, :, ::-1]]))
     sizes = about["sizes"]
     assert coeffs.id_coeffs.shape == (2, sizes["id"]) and coeffs.exp_coeffs.shape == (2, sizes["exp"])
     assert coeffs.sh_coeffs.shape == (2, 3, 9) and np.isfinite(coeffs.exp_coeffs).all()
     assert len(about["exp_names"]) == sizes["exp"] and len(about["head_center"]) == 3
+    # in a mirror a face turns, tilts and winks the other way
+    turn, back = np.asarray(coeffs.pose.euler)
+    np.testing.assert_allclose(back, turn * [1, -1, -1], atol=1e-5)
+    assert np.abs(turn[1:]).max() > 1e-3
+    exp = dict(zip(about["exp_names"], np.asarray(coeffs.exp_coeffs).T, strict=True))
+    for a, b in (("eyeBlink_L", "eyeBlink_R"), ("jawLeft", "jawRight"), ("jawOpen", "jawOpen")):
+        np.testing.assert_allclose(exp[a], exp[b][::-1], atol=1e-5)
 
 
 def test_no_face_at_all_has_no_square():
