@@ -64,6 +64,7 @@ def test_hash_tells_classes_apart_and_ignores_order():
             lambda: config.GenerateConfig(pose="still"),
             "--pose=still is unknown; expected one of clip, generated",
         ),
+        (lambda: config.GenerateConfig(layer="face", compare=True), "--compare shows the video, not a layer"),
         (lambda: config.GenerateConfig(crf="18"), "expected a value of type int"),
         (lambda: config.GenerateConfig(crf=True), "expected a value of type int"),
         (lambda: config.GenerateConfig(preview=1), "expected a value of type bool"),

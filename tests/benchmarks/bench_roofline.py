@@ -42,7 +42,16 @@ BATCHES = flags.DEFINE_list("batches", ["1"], "batch sizes")
 DTYPES = flags.DEFINE_list("dtypes", ["float32"], "types of the networks' arithmetic")
 PROGRAMS = flags.DEFINE_list(
     "programs",
-    ["lite infer", "lite step", "lite gan step", "paper infer", "paper gan step", "slim gan step"],
+    [
+        "lite infer",
+        "lite gan step",
+        "default infer",
+        "default gan step",
+        "paper infer",
+        "paper gan step",
+        "lite step",
+        "slim gan step",
+    ],
     "which, in order of importance",
 )
 SIZE = flags.DEFINE_integer("size", 256, "side of the pictures, a power of two")
@@ -98,8 +107,8 @@ def measure_peaks(dtypes: list[str]) -> Peaks:
 
 def make_case(program: str, batch: int, dtype: str) -> Case:
     preset, _, kind = program.partition(" ")
-    if preset == "lite":
-        return lite_case(kind, batch, dtype, SIZE.value)
+    if preset in ("lite", "default"):
+        return lite_case(kind, batch, dtype, SIZE.value, preset)
     return paper_case(kind, batch, dtype, SIZE.value, slim=preset == "slim")
 
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from talkjax.infer.descriptors import N_FEATURES, N_VALUES
+from talkjax.infer.personal_refiner import SIZES
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, LiteRefinerTask, RefinerBatch, RefinerInputs
 from talkjax.tasks.refiner_paper import PaperBatch, PaperRefinerSettings, PaperRefinerTask
 
@@ -50,10 +51,17 @@ class Case(NamedTuple):
         return jax.jit(self.state)(), jax.device_put(self.batch), jax.jit(self.constants)()
 
 
-def lite_case(kind: str, batch: int, dtype: str, size: int = 256) -> Case:
-    """`infer`, `step` (no discriminator) or `gan step` of the `lite` refiner for a clip of 300 frames."""
+def lite_case(kind: str, batch: int, dtype: str, size: int = 256, preset: str = "lite") -> Case:
+    """`infer`, `step` (no discriminator) or `gan step` of the `lite` or `default` refiner, for a clip of 300
+    frames."""
     settings = LiteRefinerSettings(
-        size=size, n_features=N_FEATURES, n_values=N_VALUES, n_slots=360, steps=900, dtype=dtype
+        size=size,
+        n_features=N_FEATURES,
+        n_values=N_VALUES,
+        n_slots=360,
+        steps=900,
+        dtype=dtype,
+        **SIZES[preset],
     )
     task = LiteRefinerTask(settings)
     rng = np.random.default_rng(0)
