@@ -21,7 +21,7 @@ from talkjax.errors import InputError
 FPS = 25.0
 """Frames per second of everything between the reader and the writer."""
 
-PRESETS = ("auto", "lite", "paper")
+PRESETS = ("auto", "lite", "default", "paper")
 INITS = ("general", "scratch")
 POSES = ("clip", "generated", "matched", "delta", "fixed")
 """Pose sources without a file."""
@@ -255,8 +255,9 @@ class ReconstructionConfig(PretrainConfig):
 class RefinerConfig(Config):
     """Fine-tuning of the net from composed frames to photographic ones."""
 
-    preset: str = option("lite", "size of the networks", choices=("lite", "paper"))
+    preset: str = option("lite", "size of the networks", choices=PRESETS[1:])
     steps: int = option(900, "optimizer steps", minimum=1)
+    init: str = option("general", "where training begins (lite)", choices=INITS)
     seed: int = option(0, "the run's only seed", minimum=0)
     all_frames: bool = option(False, "train on every frame of the clip, nothing held out")
 
@@ -274,14 +275,14 @@ class MotionConfig(Config):
 class FinetuneConfig(Config):
     """Personal fine-tuning: sound to face, face to photo, and head motion."""
 
-    preset: str = option("auto", "size of the networks; auto: lite on a CPU, else paper", choices=PRESETS)
+    preset: str = option("auto", "size of the networks; auto: lite on a CPU, else default", choices=PRESETS)
     all_frames: bool = option(False, "train on every frame: the model to keep, but not one to evaluate")
     mapping_steps: int | None = option(
         None, "optimizer steps from sound to face; none: the preset's", minimum=1
     )
     refiner_steps: int | None = option(None, "optimizer steps of the refiner; none: the preset's", minimum=1)
     init: str = option(
-        "general", "mapping: begin with the general network that ships, or at random", choices=INITS
+        "general", "begin with the general networks that ship, or at random", choices=INITS
     )
     relative_pose: bool = option(False, "paper mapping: head pose as frame-to-frame differences")
     seed: int = option(0, "the run's only seed", minimum=0)
@@ -306,8 +307,13 @@ class FinetuneConfig(Config):
     def refiner(self, platform: str = "cpu") -> RefinerConfig:
         """The refiner's own settings on a JAX platform."""
         preset = resolve_preset(self.preset, platform)
-        steps = self.refiner_steps or {"lite": 900, "paper": 17880}[preset]
-        return RefinerConfig(preset=preset, steps=steps, seed=self.seed, all_frames=self.all_frames)
+        return RefinerConfig(
+            preset=preset,
+            steps=self.refiner_steps or {"lite": 900, "default": 1500, "paper": 17880}[preset],
+            init=self.init,
+            seed=self.seed,
+            all_frames=self.all_frames,
+        )
 
 
 @dataclass(frozen=True)
@@ -448,7 +454,7 @@ class EvaluateConfig(Config):
 
 
 def resolve_preset(preset: str, platform: str) -> str:
-    """`auto` is lite on a CPU and paper on an accelerator; anything else stays."""
+    """`auto` is lite on a CPU and default on an accelerator; anything else stays."""
     if preset != "auto":
         return preset
-    return "lite" if platform == "cpu" else "paper"
+    return "lite" if platform == "cpu" else "default"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from talkjax.config import RefinerConfig, config_hash
+from talkjax.errors import InputError
 from talkjax.infer.appearance import Appearance, appearance_from, fit_appearance
 from talkjax.infer.descriptors import (
     N_FEATURES,
@@ -34,9 +36,11 @@ from talkjax.train.loop import StopSignals, run_steps
 from talkjax.train.params_file import load_params, save_params
 from talkjax.types import MemoryBank
 
-BATCH = 1
+SIZES = {"lite": {"width": 32}, "default": {"width": 64}}
+BATCH = {"lite": 1, "default": 4}
 SAVE_EVERY = 250
 SLOTS_PER_FRAME = 1.2  # reference.md §5.3
+GENERAL_FILE = Path(__file__).parent.parent / "data" / "embedded" / "refiner_general.npz"
 DETAIL_FRAMES = 32  # training frames on which the amount of detail is found
 
 
@@ -64,7 +68,7 @@ class Refiner(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class LiteRefiner:
-    """A personal refiner of the `lite` preset."""
+    """A personal refiner of the preset `lite` or `default`."""
 
     preset: str
     task: LiteRefinerTask
@@ -129,7 +133,37 @@ def _settings(person: Person, config: RefinerConfig, n_frames: int) -> LiteRefin
         n_slots=max(int(SLOTS_PER_FRAME * n_frames), 64),
         steps=config.steps,
         seed=config.seed,
+        dtype="float32" if jax.default_backend() == "cpu" else "bfloat16",
+        **SIZES[config.preset],
     )
+
+
+def begin_state(task: LiteRefinerTask, config: RefinerConfig) -> RefinerState:
+    """Where training begins: with the general weights that ship, or at random."""
+    state = task.init()
+    if config.init == "scratch" or config.preset != "lite":
+        return state
+    general = load_general_refiner()
+    params = jax.tree.map(jnp.asarray, general["generator"])
+    query = jnp.asarray(general["query"])
+    return dataclasses.replace(state, params=params, average=jax.tree.map(jnp.copy, params), query=query)
+
+
+@functools.cache
+def load_general_refiner(path: Path = GENERAL_FILE) -> dict[str, Any]:
+    """Float32 `generator` and `query` of `launch/refiner_general.py` (docs/refiner_card.md).
+
+    Raises:
+      InputError: missing, damaged, or of another kind.
+    """
+    tree, metadata = load_params(path)
+    if metadata.get("kind") != "refiner_general_lite":
+        raise InputError(
+            f"{path.name} is no general refiner of the preset lite",
+            fix="make it with python -m launch.train --config=configs/refiner_general.py",
+            code="weights_mismatch",
+        )
+    return jax.tree.map(lambda x: np.asarray(x, np.float32), tree)
 
 
 def fit_refiner(person: Person, config: RefinerConfig, folder: Path, progress: Progress = SILENT) -> None:
@@ -152,15 +186,17 @@ def fit_refiner(person: Person, config: RefinerConfig, folder: Path, progress: P
     settings = _settings(person, config, len(usable))
     task = LiteRefinerTask(settings)
     digest = config_hash(config)
-    state, start = task.init(), 0
+    state, start = begin_state(task, config), 0
     if found := restore_checkpoint(folder / "checkpoints", state, config_hash=digest):
         state, start = found
 
+    rows = BATCH[config.preset]
+
     def batch(step: int) -> Any:
-        epoch, place = divmod(step * BATCH, len(usable))
+        epoch, place = divmod(step * rows, len(usable))
         order = np.random.default_rng([config.seed, 1, epoch]).permutation(usable)
         rng = np.random.default_rng([config.seed, 2, step])
-        return data.batch(rng, np.take(order, range(place, place + BATCH), mode="wrap"))
+        return data.batch(rng, np.take(order, range(place, place + rows), mode="wrap"))
 
     def save(state: Any, step: int) -> None:
         save_checkpoint(folder / "checkpoints", step, state, config_hash=digest)
@@ -201,7 +237,7 @@ def fit_refiner(person: Person, config: RefinerConfig, folder: Path, progress: P
     }
     report = {"loss": float(np.mean(losses[-200:])) if losses else None, "steps": config.steps}
     metadata = {
-        "preset": "lite",
+        "preset": config.preset,
         "all_frames": config.all_frames,
         "settings": dataclasses.asdict(settings),
         "detail": detail._asdict(),

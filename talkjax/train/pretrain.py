@@ -244,7 +244,9 @@ class _Run:
         peak = peak_flops(jax.devices()[0].device_kind)
         last, row = rows[-1]
         good = [row for _, row in rows if row["bad_steps"] == 0]
-        means = {k: float(np.mean([r[k] for r in good])) if good else None for k in row if k != "bad_steps"}
+        names = [name for name in row if name != "bad_steps"]
+        found = {name: [r[name] for r in good if name in r] for name in names}  # a new phase may measure more
+        means = {name: float(np.mean(values)) if values else None for name, values in found.items()}
         stats = jax.local_devices()[0].memory_stats() or {}
         self.writer.scalars(
             last,
