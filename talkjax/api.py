@@ -23,6 +23,7 @@ from talkjax.config import (
 )
 from talkjax.errors import InputError
 from talkjax.media.container import check_file
+from talkjax.media.layer_writer import check_layer_output
 from talkjax.media.output_folder import check_output_folder
 from talkjax.media.writer import check_output
 from talkjax.progress import SILENT, Progress
@@ -125,10 +126,13 @@ def generate(
 ) -> GenerateResult:
     """Writes a video of the identity speaking the words of `audio`, and a JSON sidecar beside it.
 
+    With `layer="face"`, `"mask"` or `"background"` it writes that layer instead, for editors; the record of a
+    folder of PNG files lies inside it.
+
     Args:
       identity: a fine-tuned identity.
       audio: sound, or a video with sound.
-      out: path of the mp4; an existing file is replaced only with `overwrite=True`.
+      out: path of the mp4, or of a layer: .mov, .webm or a folder; replaced only with `overwrite=True`.
       config: all settings; `settings` replaces single ones, e.g. `pose="generated"`.
 
     Raises:
@@ -137,7 +141,11 @@ def generate(
     checked = _with_settings(config or GenerateConfig(), settings)
     person = Identity.open(identity, identities_dir)
     sound = Path(check_file(audio))
-    target = writable_output(out, checked.overwrite, inputs=(sound,))
+    if checked.layer == "none":
+        target = writable_output(out, checked.overwrite, inputs=(sound,))
+    else:
+        _not_an_input(Path(out), (sound,))
+        target = check_layer_output(out, overwrite=checked.overwrite)
     from talkjax.infer.generate import run
 
     with person.lock(shared=True):
@@ -272,13 +280,17 @@ def writable_output(out: PathLike, overwrite: bool, inputs: tuple[Path, ...] = (
       InputError: not an .mp4, a folder, an input file, existing without `overwrite`, or read-only.
     """
     path = Path(out)
-    if path.exists() and any(path.samefile(entry) for entry in inputs):
-        raise InputError(f"--out={path} is an input file", fix="choose another name", code="bad_output")
+    _not_an_input(path, inputs)
     if path.is_file() and not overwrite:
         raise InputError(f"{path} exists", fix="choose another --out, or add --overwrite", code="exists")
     with contextlib.suppress(OSError):  # if this fails, the check below says why
         path.parent.mkdir(parents=True, exist_ok=True)
     return Path(check_output(path, overwrite=overwrite, suffixes=(".mp4",)))
+
+
+def _not_an_input(path: Path, inputs: tuple[Path, ...]) -> None:
+    if path.exists() and any(path.samefile(entry) for entry in inputs):
+        raise InputError(f"--out={path} is an input file", fix="choose another name", code="bad_output")
 
 
 def _with_settings(config: _ConfigT, settings: dict[str, Any]) -> _ConfigT:

@@ -365,6 +365,13 @@ class GenerateConfig(Config):
     max_seconds: float = option(600.0, "refuse sound longer than this", group="output", minimum=1.0)
     preview: bool = option(False, "only the first 3 seconds", group="output")
     compare: bool = option(False, "put the result beside the real clip", group="output")
+    layer: str = option(
+        "none",
+        "instead of the video, a layer for editors: face (refined face with straight alpha), mask (its alpha "
+        "alone), background (what is behind it); --out=X.mov is ProRes 4444, X.webm VP9, a folder PNG files",
+        group="output",
+        choices=("none", "face", "mask", "background"),
+    )
     crf: int = option(
         18, "H.264 quality, smaller is better and larger", group="output", minimum=0, maximum=40
     )
@@ -373,6 +380,8 @@ class GenerateConfig(Config):
     def validate(self) -> Self:
         """As `Config.validate`; `pose` must name a source, with a file where it needs one."""
         super().validate()
+        if self.layer != "none" and self.compare:
+            raise InputError("--compare shows the video, not a layer", fix="leave one out", code="bad_config")
         kind, colon, file = self.pose.partition(":")
         if not (self.pose in POSES or (kind in POSE_FILES and colon and file)):
             sources = ", ".join((*POSES, *(f"{name}:FILE" for name in POSE_FILES)))
@@ -449,6 +458,9 @@ class EvaluateConfig(Config):
     max_frames: int | None = option(None, "evaluate only the first N held-out frames; none: all", minimum=25)
     free_seconds: float = option(
         10.0, "length of the video with generated head motion, 0: none", minimum=0.0, maximum=600.0
+    )
+    matched: bool = option(
+        False, "also measure drive tracked on pose-matched training backgrounds (about a third more time)"
     )
     seed: int = option(0, "seed of everything random", minimum=0)
 

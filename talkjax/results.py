@@ -13,8 +13,8 @@ class GenerateResult:
     """A written video.
 
     Attributes:
-      path: the mp4.
-      sidecar: the JSON beside it that says it is synthetic and what it was made from.
+      path: the mp4; of a layer the .mov, .webm or folder.
+      sidecar: the JSON beside it, or in the folder, that says it is synthetic and what it was made from.
       seconds: wall-clock seconds per stage, in the order in which they ran.
       frames: number of frames written, at 25 fps.
     """

@@ -9,12 +9,15 @@ from pathlib import Path
 
 from talkjax.assets.mediapipe import ASSETS_ENV, user_cache_dir
 from talkjax.cli.command import Arguments
+from talkjax.cli.heap import keep_freed_memory
 from talkjax.cli.progress import terminal_progress
 from talkjax.progress import Progress
 
 
 def begin(arguments: Arguments) -> Progress:
-    """Puts `--assets_dir` and the compile cache in place, before JAX starts; returns the bars to draw."""
+    """Puts `--assets_dir`, the compile cache and reuse of memory in place before JAX starts; returns the
+    bars to draw."""
+    keep_freed_memory()
     if arguments["assets_dir"]:
         os.environ[ASSETS_ENV] = str(Path(arguments["assets_dir"]).expanduser().absolute())
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compile_cache_dir()))

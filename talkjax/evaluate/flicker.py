@@ -5,6 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from talkjax.face.points import landmark_vertices
+from talkjax.types import SKIN, FaceModel
+
 
 class FlickerMeter:
     """Mean absolute change of texels between consecutive frames in uv space, as a ratio to the real video.
@@ -41,6 +44,31 @@ class FlickerMeter:
             "real": self._real / self._count,
             "out": self._out / self._count,
         }
+
+
+class SkinFlicker:
+    """`FlickerMeter` of two videos, each unwrapped by its own landmarks `[478 2+]` px (nan: no face)."""
+
+    def __init__(self, model: FaceModel, size: int = 128) -> None:
+        verts = landmark_vertices(model)
+        number = np.full(model.mean.shape[0], -1)
+        number[verts] = np.arange(len(verts))
+        faces = number[np.asarray(model.faces)[np.asarray(model.face_region) == SKIN]]
+        faces = faces[(faces >= 0).all(1)]
+        self._unwrap = LandmarkUnwrap(np.asarray(model.uvs)[verts], faces, size)
+        self._meter = FlickerMeter()
+
+    def add(self, real: np.ndarray, out: np.ndarray, real_px: np.ndarray, out_px: np.ndarray) -> None:
+        """One frame of each video, `[h w 3]` uint8."""
+        if not (np.isfinite(real_px).all() and np.isfinite(out_px).all()):
+            self._meter.gap()
+            return
+        (texture, seen), (other, other_seen) = self._unwrap(real, real_px), self._unwrap(out, out_px)
+        self._meter.add(texture, other, seen & other_seen)
+
+    def result(self) -> dict[str, float]:
+        """See `FlickerMeter.result`."""
+        return self._meter.result()
 
 
 class LandmarkUnwrap:

@@ -18,6 +18,7 @@ from talkjax import __version__
 from talkjax.config import FPS, EvaluateConfig
 from talkjax.errors import InputError
 from talkjax.evaluate import figures, plots, report, targets
+from talkjax.evaluate.flicker import SkinFlicker
 from talkjax.evaluate.head_motion import free_config, motion_report
 from talkjax.evaluate.meter import PictureMeter, plain
 from talkjax.evaluate.mouth import model_opening, model_width, mouth_figures
@@ -27,10 +28,10 @@ from talkjax.evaluate.visemes import viseme_frames, viseme_grid
 from talkjax.face.points import landmark_vertices
 from talkjax.infer.general_weights import load_general
 from talkjax.infer.generate import SAMPLE_RATE, plan_video, speech_to_face, synthetic_tags
-from talkjax.infer.layers import Motion
+from talkjax.infer.layers import FrameSource, Motion
 from talkjax.infer.mapping_data import SAMPLES, fitted_wav, raw_rows
 from talkjax.infer.mapping_session import Mapping
-from talkjax.infer.motion import blind_motion
+from talkjax.infer.motion import blind_motion, matched_motion
 from talkjax.infer.person import Person, Segment, first_frames, load_segment
 from talkjax.infer.personal import open_person
 from talkjax.infer.personal_mapping import load_mapping
@@ -103,8 +104,8 @@ def run(identity: Identity, config: EvaluateConfig, progress: Progress = SILENT)
     wav = job.heldout.wav()
     if len(wav) and (mapping := _mapping(job)):
         metrics["silence"] = _silence(job, mapping, wav)
-    for name, motion in _drives(job):
-        drive, strip, curve = _measure(job, name, motion)
+    for name, motion, source in _drives(job):
+        drive, strip, curve = _measure(job, name, motion, source)
         if name == "audio":
             drive["mouth"] = _mouth_figures(job, motion)
             if (job.folder / VISEMES_NAME).exists():
@@ -124,7 +125,8 @@ def run(identity: Identity, config: EvaluateConfig, progress: Progress = SILENT)
     if identity.has_stage("motion") and len(job.heldout.wav()):
         curves["Head motion: real, and three seeds"] = _head_motion(job, metrics)
         if config.free_seconds > 0:
-            videos["Drive free: everything generated from the held-out sound"] = _free(job)
+            video, metrics["drives"]["free"] = _free(job)
+            videos["Drive free: everything generated from the held-out sound"] = video
     write_json(folder / "metrics.json", metrics)
     page = report.write_report(folder, metrics, strips, videos, curves)
     rows = targets.check(metrics)
@@ -139,12 +141,15 @@ def _video(job: _Job, drive: str) -> Path:
     return job.folder / f"heldout_{drive}.mp4"
 
 
-def _drives(job: _Job) -> Iterator[tuple[str, Motion]]:
-    yield "tracked", own_motion(job.heldout)
+def _drives(job: _Job) -> Iterator[tuple[str, Motion, FrameSource]]:
+    """Name, motion, and the frames behind it."""
+    yield "tracked", own_motion(job.heldout), job.heldout
+    if job.config.matched:
+        yield "tracked_matched", matched_motion(job.person, job.heldout), job.person.train
     wav = job.heldout.wav()
     if len(wav) and (mapping := _mapping(job)):
         exp, _ = speech_to_face(job.person, mapping, wav, len(job.heldout))
-        yield "audio", blind_motion(job.person, exp, job.heldout, job.config.seed)
+        yield "audio", blind_motion(job.person, exp, job.heldout, job.config.seed), job.heldout
 
 
 def _head_motion(job: _Job, metrics: dict[str, Any]) -> bytes:
@@ -156,8 +161,11 @@ def _head_motion(job: _Job, metrics: dict[str, Any]) -> bytes:
     return made.plot
 
 
-def _free(job: _Job) -> Path:
-    """Drive `free` of protocol.md: the first seconds of the held-out sound, everything else generated."""
+def _free(job: _Job) -> tuple[Path, dict[str, Any]]:
+    """Drive `free` of protocol.md: the first seconds of the held-out sound, everything else generated.
+
+    No real frame shows what it shows: its figures are those of steadiness, over the held-out clip's own.
+    """
     n = min(round(job.config.free_seconds * FPS), len(job.heldout))
     wav = job.heldout.wav()[: n * int(SAMPLE_RATE / FPS)]
     mapping = load_mapping(job.identity.require_stage("mapping", verb="finetune"))
@@ -174,7 +182,25 @@ def _free(job: _Job) -> Path:
         for picture in pictures(job.person, job.refiner, motion, job.person.train):
             writer.write(picture.result)
             ticker.update(1)
-    return video
+    return video, _steadiness(job, video, n)
+
+
+def _steadiness(job: _Job, video: Path, n: int) -> dict[str, Any]:
+    """Jitter and flicker of a video against those of the first `n` held-out frames."""
+    tracked = track_landmarks(read_frames(video), job.models)
+    real = np.where(job.heldout.valid[:n, None, None], job.heldout.landmarks[:n], np.nan)
+    out = np.where(tracked.valid[:, None, None], tracked.landmarks, np.nan)
+    flicker = SkinFlicker(job.person.model), SkinFlicker(job.person.model)
+    for k, frame in enumerate(islice(read_frames(video), n)):
+        own = job.heldout.frame(k)
+        flicker[0].add(own, own, real[k], real[k])
+        flicker[1].add(frame, frame, out[k], out[k])
+    changes = [meter.result()["out"] for meter in flicker]
+    ratio = changes[1] / changes[0] if changes[0] > 0 else float("nan")
+    return {
+        "motion": figures.motion_figures(real, out, FPS),
+        "flicker": plain({"flicker": ratio, "real": changes[0], "out": changes[1]}),
+    }
 
 
 def _mapping(job: _Job) -> Mapping | None:
@@ -202,33 +228,39 @@ def _lip_speed(job: _Job, exp: np.ndarray) -> float:
     return float(np.abs(np.diff(model_opening(job.person.model, exp))).mean())
 
 
-def _measure(job: _Job, name: str, motion: Motion) -> tuple[dict[str, Any], Path | None, bytes]:
+def _measure(
+    job: _Job, name: str, motion: Motion, source: FrameSource
+) -> tuple[dict[str, Any], Path | None, bytes]:
     """Synthesizes one drive, then measures the video as a viewer gets it."""
     video, bare_video = _video(job, name), job.folder / f"bare_{name}.tmp.mp4"
     start = time.perf_counter()
     try:
-        _synthesize(job, name, motion, video, bare_video)
+        _synthesize(job, name, motion, source, video, bare_video)
         seconds = time.perf_counter() - start
         with job.progress(f"track {name}", len(job.heldout)) as ticker:
             tracked = track_landmarks(
                 read_frames(video), job.models, progress=lambda done: ticker.update(1) and None
             )
-        meter, strip = _picture(job, name, video, bare_video)
+        real = np.where(job.heldout.valid[:, None, None], job.heldout.landmarks, np.nan)
+        out = np.where(tracked.valid[:, None, None], tracked.landmarks, np.nan)
+        flicker = SkinFlicker(job.person.model)
+        meter, strip = _picture(job, name, video, bare_video, out, flicker)
     finally:
         bare_video.unlink(missing_ok=True)
-    real = np.where(job.heldout.valid[:, None, None], job.heldout.landmarks, np.nan)
-    out = np.where(tracked.valid[:, None, None], tracked.landmarks, np.nan)
     drive = {
         "picture": meter.result(),
         "speech": figures.speech_figures(real, out),
         "motion": figures.motion_figures(real, out, FPS),
+        "flicker": plain(flicker.result()),
         "seconds": round(seconds, 1),
     }
     curve = plots.plot_lip_opening(lip_opening(real), lip_opening(out), FPS, job.identity.record.train_frames)
     return drive, strip, curve
 
 
-def _synthesize(job: _Job, name: str, motion: Motion, video: Path, bare_video: Path) -> None:
+def _synthesize(
+    job: _Job, name: str, motion: Motion, source: FrameSource, video: Path, bare_video: Path
+) -> None:
     person, wav = job.person, job.heldout.wav()[: len(job.heldout) * int(SAMPLE_RATE / FPS)]
     audio = (wav, SAMPLE_RATE) if len(wav) else None
     tags = synthetic_tags(job.identity, job.heldout.folders[0] / "audio.npy")
@@ -238,15 +270,17 @@ def _synthesize(job: _Job, name: str, motion: Motion, video: Path, bare_video: P
         VideoWriter(bare_video, *size, crf=BARE_CRF, overwrite=True, preset="ultrafast") as bare_writer,
         job.progress(f"drive {name}", len(motion)) as ticker,
     ):
-        for picture in pictures(person, job.refiner, motion, job.heldout, with_bare=True):
+        for picture in pictures(person, job.refiner, motion, source, with_bare=True):
             writer.write(picture.result)
             assert picture.bare is not None
             bare_writer.write(picture.bare)
             ticker.update(1)
 
 
-def _picture(job: _Job, name: str, video: Path, bare_video: Path) -> tuple[PictureMeter, Path | None]:
-    """Frame by frame against the real clip; the strip for the first drive."""
+def _picture(
+    job: _Job, name: str, video: Path, bare_video: Path, tracked_px: np.ndarray, flicker: SkinFlicker
+) -> tuple[PictureMeter, Path | None]:
+    """Frame by frame against the real clip; feeds `flicker` too, with the video's landmarks."""
     meter = PictureMeter()
     n = len(job.heldout)
     chosen = set(np.linspace(0, n - 1, min(STRIP_FRAMES, n)).round().astype(int).tolist())
@@ -260,6 +294,7 @@ def _picture(job: _Job, name: str, video: Path, bare_video: Path) -> tuple[Pictu
             real = job.heldout.frame(k)
             landmarks = np.where(job.heldout.valid[k], job.heldout.landmarks[k], np.nan)
             meter.add(real, out, landmarks, bare=bare)
+            flicker.add(real, out, landmarks, tracked_px[k])
             if k in chosen and job.heldout.valid[k]:
                 kept.append((k, real, bare, out))
             for viseme in (v for v, frame in visemes.items() if frame == k and job.heldout.valid[k]):

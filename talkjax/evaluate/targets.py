@@ -88,6 +88,8 @@ TARGETS: tuple[Target, ...] = (
     Target("Lip opening by sound, best lag", f"{_AUDIO}.lag", -1, 1, "frames"),
     Target("Jitter, ratio to real, drive tracked", "drives.tracked.motion.jitter", 0.5, 1.2),
     Target("Jitter, ratio to real, drive audio", "drives.audio.motion.jitter", 0.5, 1.2),
+    Target("Flicker of the skin, ratio to real, drive tracked", "drives.tracked.flicker.flicker", high=1.1),
+    Target("Flicker of the skin, ratio to real, drive audio", "drives.audio.flicker.flicker", high=1.1),
     Target("Head motion, similarity to training", f"{_HEAD}.hs", low=0.8),
     *(
         Target(f"Head motion, {axis} std, ratio to training", f"{_HEAD}.std_ratio.{axis}", 0.7, 1.3)

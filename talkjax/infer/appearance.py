@@ -80,14 +80,23 @@ class Appearance(NamedTuple):
         same = (self.frames[place] == own_index)[:, None]
         return [np.where(same, zone.own[place], codes) for zone, codes in zip(self.zones, read, strict=True)]
 
+    def rests(self, codes: list[np.ndarray], rows: np.ndarray) -> list[np.ndarray]:
+        """What the albedo of rows of `codes` has over the mean, `[rows m 3]` per zone.
+
+        Several rows at once cost little more than one: reading the bases is most of the work.
+        """
+        return [
+            (code[rows] @ zone.basis.reshape(len(zone.basis), -1)).reshape(len(rows), -1, 3)
+            for zone, code in zip(self.zones, codes, strict=True)
+        ]
+
     def albedo(
-        self, mean: Float[np.ndarray, "n 3"], codes: list[np.ndarray], k: int
+        self, mean: Float[np.ndarray, "n 3"], rests: list[np.ndarray], row: int
     ) -> Float[np.ndarray, "n 3"]:
-        """Albedo per texel of row `k` of `codes`."""
+        """Albedo per texel of one row of `rests`."""
         out = mean.copy()
-        for zone, code in zip(self.zones, codes, strict=True):
-            rest = (code[k] @ zone.basis.reshape(len(zone.basis), -1)).reshape(-1, 3)
-            out[zone.texels] += zone.share[:, None] * rest
+        for zone, rest in zip(self.zones, rests, strict=True):
+            out[zone.texels] += zone.share[:, None] * rest[row]
         return out
 
 

@@ -17,7 +17,7 @@ from talkjax.infer import compose
 
 SIGMA = 1 / 170  # of the crop's side: finer is detail
 SHARE = 0.5  # of the look-alike's detail
-TARGET = 1.08
+TARGET = 1.04
 """Wanted variance of the Laplacian over the real one's; encoding the video takes about a tenth off."""
 MOST = 1.0
 _JUDGED_SIDE = 200  # px, at which a face is as large as in a video call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import time
 from contextlib import ExitStack
@@ -15,7 +16,9 @@ from talkjax import __version__
 from talkjax.config import FPS, GenerateConfig
 from talkjax.errors import InputError
 from talkjax.infer import marks
+from talkjax.infer.face_layer import editor_layers
 from talkjax.infer.head_style import fit_head_style
+from talkjax.infer.layers import Motion
 from talkjax.infer.motion_files import head_of_video, read_track, write_track
 from talkjax.infer.motion_plan import Plan, plan_motion
 from talkjax.infer.motion_track import MotionTrack
@@ -23,10 +26,11 @@ from talkjax.infer.person import Person
 from talkjax.infer.personal import open_person
 from talkjax.infer.personal_mapping import Mapping, load_mapping
 from talkjax.infer.personal_motion import load_motion
-from talkjax.infer.personal_refiner import load_refiner
+from talkjax.infer.personal_refiner import Refiner, load_refiner
 from talkjax.infer.pose_edits import parse_freeze
 from talkjax.infer.pose_sources import played_track, retarget
 from talkjax.infer.synthesis import pictures
+from talkjax.media.layer_writer import MARKER, open_layer
 from talkjax.media.reader import file_sha256, probe, read_audio
 from talkjax.media.writer import VideoWriter, check_output
 from talkjax.progress import SILENT, Progress
@@ -44,6 +48,8 @@ def run(
     identity: Identity, audio: Path, out: Path, config: GenerateConfig, progress: Progress = SILENT
 ) -> GenerateResult:
     """Writes `out`, `out`.json and, with `config.compare`, `<out>_compare.mp4`.
+
+    With `config.layer` that layer instead, its record inside where `out` is a folder.
 
     Raises:
       InputError: not fine-tuned, unusable audio, or the output cannot be written.
@@ -84,28 +90,19 @@ def run(
         identity.add_output(track_file)
     lap("motion")
     tags = synthetic_tags(identity, audio)
-    compare = out.with_name(f"{out.stem}_compare.mp4") if config.compare else None
-    with ExitStack() as stack:
-        size = (person.width, person.height)
-        options: dict[str, Any] = {"audio": (sound, OUTPUT_RATE), "crf": config.crf, "metadata": tags}
-        video = stack.enter_context(VideoWriter(out, *size, overwrite=config.overwrite, **options))
-        beside = None
-        if compare is not None:
-            wide = (2 * size[0], size[1])
-            beside = stack.enter_context(VideoWriter(compare, *wide, overwrite=True, **options))
-        ticker = stack.enter_context(progress("generate", n_frames))
-        for picture in pictures(person, refiner, motion, person.train):
-            video.write(picture.result)
-            if beside is not None:
-                beside.write(np.concatenate([picture.result, picture.background], axis=1))
-            ticker.update(1)
+    audio_track = (sound, OUTPUT_RATE)
+    compare = None
+    if config.layer == "none":
+        compare = _write_video(out, person, refiner, motion, config, audio_track, tags, progress)
+    else:
+        _write_layer(out, person, refiner, motion, config, audio_track, tags, progress)
     lap("pictures")
-    sidecar = out.with_name(out.name + ".json")
+    sidecar = out / MARKER if out.is_dir() else out.with_name(out.name + ".json")
     record = {
         **tags,
         "created_with": f"talkjax {__version__}",
         "audio": {"file": audio.name, "sha256": file_sha256(audio)},
-        "output": {"file": out.name, "sha256": file_sha256(out), "frames": n_frames, "fps": FPS},
+        "output": {"file": out.name, "sha256": _sha256(out), "frames": n_frames, "fps": FPS},
         "identity_source": identity.record.source,
         "consent_record": identity.record.consent,
         "models": {name: identity.stage_files(name) for name in ("track", "mapping", "motion", "refiner")},
@@ -116,6 +113,65 @@ def run(
     if compare is not None:
         identity.add_output(compare)
     return GenerateResult(path=out, sidecar=sidecar, seconds=seconds, frames=n_frames)
+
+
+def _write_video(
+    out: Path,
+    person: Person,
+    refiner: Refiner,
+    motion: Motion,
+    config: GenerateConfig,
+    audio: tuple[np.ndarray, int],
+    tags: dict[str, str],
+    progress: Progress,
+) -> Path | None:
+    """Writes the finished video, and beside the real clip where asked for; returns the path of the latter."""
+    size = (person.width, person.height)
+    options: dict[str, Any] = {"audio": audio, "crf": config.crf, "metadata": tags}
+    compare = out.with_name(f"{out.stem}_compare.mp4") if config.compare else None
+    with ExitStack() as stack:
+        video = stack.enter_context(VideoWriter(out, *size, overwrite=config.overwrite, **options))
+        beside = None
+        if compare is not None:
+            wide = (2 * size[0], size[1])
+            beside = stack.enter_context(VideoWriter(compare, *wide, overwrite=True, **options))
+        ticker = stack.enter_context(progress("generate", len(motion)))
+        for picture in pictures(person, refiner, motion, person.train):
+            video.write(picture.result)
+            if beside is not None:
+                beside.write(np.concatenate([picture.result, picture.background], axis=1))
+            ticker.update(1)
+    return compare
+
+
+def _write_layer(
+    out: Path,
+    person: Person,
+    refiner: Refiner,
+    motion: Motion,
+    config: GenerateConfig,
+    audio: tuple[np.ndarray, int],
+    tags: dict[str, str],
+    progress: Progress,
+) -> None:
+    """Writes one layer of the video; see `GenerateConfig.layer`."""
+    options: dict[str, Any] = {"audio": audio, "metadata": tags | {"talkjax_layer": config.layer}}
+    options |= {"name": config.layer, "overwrite": config.overwrite}
+    with (
+        open_layer(out, person.width, person.height, **options) as writer,
+        progress(f"generate {config.layer}", len(motion)) as ticker,
+    ):
+        for layers in editor_layers(person, refiner, motion, person.train):
+            writer.write(layers.picture(config.layer))
+            ticker.update(1)
+
+
+def _sha256(out: Path) -> str:
+    """Of a file, or of a folder's files' digests in the order of their names."""
+    if out.is_file():
+        return file_sha256(out)
+    digests = "".join(file_sha256(path) for path in sorted(out.glob("*.png")))
+    return hashlib.sha256(digests.encode()).hexdigest()
 
 
 def motion_of(

@@ -7,8 +7,7 @@ renders frame after frame. Everything is in the head crop (`track/crop.py`), flo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator
 from typing import NamedTuple, Protocol
 
 import jax
@@ -17,6 +16,7 @@ import numpy as np
 
 from talkjax.face.render import render_layers
 from talkjax.infer import compose
+from talkjax.infer.ahead import ahead
 from talkjax.infer.appearance import Appearance
 from talkjax.infer.person import Person, describe
 from talkjax.infer.retrieval import ZoneFeatures, distances, smooth_choice
@@ -97,6 +97,22 @@ class _Shown(NamedTuple):
     turned_px: np.ndarray
 
 
+class _Zone(NamedTuple):
+    """Texels `[m]` of a zone of the face, their share `[m 1]` and mean `[m 3]`; strip: 1, 0 for skin."""
+
+    texels: np.ndarray
+    share: np.ndarray
+    mean: np.ndarray
+    strip: np.ndarray
+
+
+_BLOCK = 8  # frames
+_WEIGHTS = np.arange(256, dtype=np.float32)
+_SEEN = np.stack([np.minimum(_WEIGHTS / 64, 1), (_WEIGHTS > 0).astype(np.float32)])
+"""How much a frame is believed that sees a texel with weight 0 to 255: of skin, and of strips. A closed mouth
+or eye shows little of its strip, but what it shows is what is wanted."""
+
+
 def choose_frames(
     features: ZoneFeatures, bank: ZoneFeatures, own_index: np.ndarray | None = None
 ) -> list[np.ndarray]:
@@ -134,7 +150,13 @@ class FrameLayers:
         self._new_px = person.verts_px(motion.exp, motion.pose, self.cameras)
         self._shown = self._shown_px(motion.source)
         self._other = None if motion.other is None else self._shown_px(motion.other)
-        self._zone_index = [np.flatnonzero(z > 0) for z in person.zones]
+        self._rests: tuple[int, list[np.ndarray]] | None = None
+        self._zones = [self._zone(soft) for soft in person.zones]
+
+    def _zone(self, soft: np.ndarray) -> _Zone:
+        index = np.flatnonzero(soft > 0)
+        strip = (self.person.texels.region[index] != SKIN).astype(np.intp)
+        return _Zone(index, soft[index, None], self.person.bank.mean[index], strip)
 
     def _shown_px(self, frames: np.ndarray) -> _Shown:
         source, motion = self.source, self.motion
@@ -198,15 +220,11 @@ class FrameLayers:
             background=host.warped.astype(np.float32) / 255,
         )
 
-    def frames(self) -> Iterator[tuple[int, HostPart, Layers]]:
-        """All frames in order; a second thread prepares the next one while this one is rendered."""
-        with ThreadPoolExecutor(1) as ahead:
-            pending = ahead.submit(self.host_part, 0)
-            for k in range(len(self.motion)):
-                host = pending.result()
-                if k + 1 < len(self.motion):
-                    pending = ahead.submit(self.host_part, k + 1)
-                yield k, host, self(k, host)
+    def frames(self) -> Generator[tuple[int, HostPart, Layers], None, None]:
+        """All frames in order; a second thread prepares the next ones while this one is rendered."""
+        hosts = ahead(self.host_part(k) for k in range(len(self.motion)))
+        for k, host in enumerate(hosts):
+            yield k, host, self(k, host)
 
     def _borrowed(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Albedo `[n 3]`: read from the memory of appearance, and the look-alike's; mean where never seen."""
@@ -214,12 +232,24 @@ class FrameLayers:
         if self._appearance is None:
             return bank.mean, bank.mean
         one = np.zeros_like(bank.mean)
-        for zone, index in enumerate(self._zone_index):
-            share, mean, j = self.person.zones[zone][index, None], bank.mean[index], int(self._one[zone][k])
-            strip = self.person.texels.region[index] != SKIN
-            weight = bank.weights[j][index]
-            # a closed mouth or eye shows little of its strip, but what it shows is what is wanted
-            seen = np.where(strip, weight > 0, np.minimum(weight / np.float32(64), 1))[:, None]
-            colour = bank.frames[j][index].astype(np.float32) / ALBEDO_SCALE
-            one[index] += share * (mean + seen * (colour - mean))
-        return self._appearance.albedo(bank.mean, self._codes, k), one
+        for zone, frames in zip(self._zones, self._one, strict=True):
+            j = int(frames[k])
+            seen = _SEEN[zone.strip, bank.weights[j][zone.texels]]
+            color = bank.frames[j][zone.texels].astype(np.float32)
+            color /= ALBEDO_SCALE
+            color -= zone.mean
+            color *= seen[:, None]
+            color += zone.mean
+            color *= zone.share
+            one[zone.texels] += color
+        return self._many(k), one
+
+    def _many(self, k: int) -> np.ndarray:
+        """Albedo read from the memory, a block of frames at a time; the blocks are the same in any order."""
+        assert self._appearance is not None
+        block, row = divmod(k, _BLOCK)
+        ready = self._rests
+        if ready is None or ready[0] != block:
+            rows = np.minimum(np.arange(block * _BLOCK, (block + 1) * _BLOCK), len(self.motion) - 1)
+            ready = self._rests = block, self._appearance.rests(self._codes, rows)
+        return self._appearance.albedo(self.person.bank.mean, ready[1], row)

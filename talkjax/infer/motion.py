@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
+from talkjax.infer import backgrounds
 from talkjax.infer.layers import Motion
 from talkjax.infer.person import Person, Segment
 from talkjax.infer.pose_sources import ping_pong
@@ -43,6 +44,24 @@ def speaking_motion(
         sh=segment.sh[source],
         gaze=gaze_of(segment.landmarks)[source],
         source=np.asarray(source),
+    )
+
+
+def matched_motion(person: Person, segment: Segment) -> Motion:
+    """Drive `tracked` on training backgrounds: frames of `segment`, behind them the pose-nearest ones."""
+    distance = backgrounds.head_distance(
+        segment.euler, segment.translation, person.train.euler, person.train.translation
+    )
+    behind = backgrounds.choose_backgrounds(distance)
+    return Motion(
+        exp=segment.exp,
+        euler=segment.euler,
+        translation=segment.translation,
+        sh=segment.sh,
+        gaze=gaze_of(segment.landmarks),
+        source=behind.source,
+        other=behind.other,
+        share=behind.share,
     )
 
 

@@ -112,6 +112,9 @@ class VideoWriter:
       ValueError: a frame of wrong shape or dtype, a bad `audio`, or no frame at all.
     """
 
+    SUFFIXES: tuple[str, ...] = (".mp4",)
+    CHANNELS = 3
+
     def __init__(
         self,
         path: Path,
@@ -128,7 +131,7 @@ class VideoWriter:
         if width < 1 or height < 1:
             raise ValueError(f"a video of {width}x{height} pixels")
         self._name = readable_name(path)
-        self._full = check_output(path, overwrite=overwrite, suffixes=(".mp4",))
+        self._full = check_output(path, overwrite=overwrite, suffixes=self.SUFFIXES)
         self._temporary = temporary_name(self._full)
         self._size = width, height
         self._rate = Fraction(fps).limit_denominator(1001)
@@ -142,12 +145,7 @@ class VideoWriter:
 
     def __enter__(self) -> Self:
         with self._faults():
-            self._container = av.open(
-                self._temporary,
-                "w",
-                format="mp4",
-                options={"movflags": "use_metadata_tags+faststart"},  # any tag name; index before the data
-            )
+            self._container = self._open()
             try:
                 self._container.metadata.update(self._tags)
                 self._video = self._add_video()
@@ -161,15 +159,13 @@ class VideoWriter:
     def write(self, frame: np.ndarray) -> None:
         """Appends one frame, [height width 3] uint8 RGB, and the sound that goes with it."""
         width, height = self._size
-        if frame.shape != (height, width, 3) or frame.dtype != np.uint8:
-            raise ValueError(
-                f"got a frame {frame.shape} {frame.dtype}, the video takes ({height}, {width}, 3) uint8"
-            )
+        wanted = (height, width, self.CHANNELS)
+        if frame.shape != wanted or frame.dtype != np.uint8:
+            raise ValueError(f"got a frame {frame.shape} {frame.dtype}, the video takes {wanted} uint8")
         if width % 2 or height % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         with self._faults():
-            rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            picture = rgb.reformat(format="yuv420p", dst_colorspace="itu709")
+            picture = self._picture(np.ascontiguousarray(frame))
             picture.pts, picture.time_base = self.n_frames, 1 / self._rate
             self._container.mux(self._video.encode(picture))
             self.n_frames += 1
@@ -193,17 +189,28 @@ class VideoWriter:
         finally:
             self._discard()
 
+    def _open(self) -> Any:
+        options = {"movflags": "use_metadata_tags+faststart"}  # any tag name; index before the data
+        return av.open(self._temporary, "w", format="mp4", options=options)
+
+    def _picture(self, frame: np.ndarray) -> Any:
+        rgb = av.VideoFrame.from_ndarray(frame, format="rgb24")
+        return rgb.reformat(format="yuv420p", dst_colorspace="itu709")
+
     def _add_video(self) -> Any:
         stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)
         width, height = self._size
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
+        self._mark_colors(stream)
+        return stream
+
+    def _mark_colors(self, stream: Any) -> None:
         context = stream.codec_context
         context.time_base = 1 / self._rate
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _TV_RANGE
         context.thread_count = max(1, min(8, os.cpu_count() or 1))
-        return stream
 
     def _add_audio(self) -> Any:
         stream = self._container.add_stream("aac", rate=self._wav_rate, layout="mono")
@@ -216,13 +223,16 @@ class VideoWriter:
             return
         while self._audio_at + (1 if last else _AAC_BLOCK) <= min(until, len(self._wav)):
             block = self._wav[self._audio_at : self._audio_at + _AAC_BLOCK]
-            frame = av.AudioFrame.from_ndarray(block[None], format="fltp", layout="mono")
+            frame = self._sound(block)
             frame.sample_rate, frame.pts = self._wav_rate, self._audio_at
             frame.time_base = Fraction(1, self._wav_rate)
             self._container.mux(self._audio.encode(frame))
             self._audio_at += len(block)
         if last:
             self._container.mux(self._audio.encode(None))
+
+    def _sound(self, block: np.ndarray) -> Any:
+        return av.AudioFrame.from_ndarray(block[None], format="fltp", layout="mono")
 
     def _discard(self) -> None:
         """Closes what is open and removes the temporary file, if they are still there."""

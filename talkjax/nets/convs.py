@@ -127,6 +127,39 @@ def _kernel_gradient_by_row(x: Array, g: Array, *, taps: tuple[int, int], stride
     return jnp.stack([kernel_row(i) for i in range(taps[0])])
 
 
+# ------------------------------------------------------------------------------------- blocks of pixels
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def linear_blocks(
+    x: Float[Array, "b h w ci"], kernel: Float[Array, "block*block*ci co"], block: int
+) -> Float[Array, "b h/block w/block co"]:
+    """`space_to_depth(x, block) @ kernel`; on CPU as a strided convolution, which moves no pixels first."""
+    if _any_platform.get():
+        return _blocks_by_matmul(x, kernel, block)
+    by_conv, by_matmul = partial(_blocks_by_conv, block=block), partial(_blocks_by_matmul, block=block)
+    return lax.platform_dependent(x, kernel, cpu=by_conv, default=by_matmul)
+
+
+def _blocks_by_conv(x: Array, kernel: Array, block: int) -> Array:
+    return _plain(x, kernel.reshape(block, block, x.shape[-1], -1), block, 0)
+
+
+def _blocks_by_matmul(x: Array, kernel: Array, block: int) -> Array:
+    return space_to_depth(x, block) @ kernel
+
+
+def _blocks_forward(x: Array, kernel: Array, block: int) -> tuple[Array, tuple[Array, Array]]:
+    return linear_blocks(x, kernel, block), (x, kernel)
+
+
+def _blocks_backward(block: int, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    return jax.vjp(lambda x, kernel: _blocks_by_matmul(x, kernel, block), *saved)[1](g)
+
+
+linear_blocks.defvjp(_blocks_forward, _blocks_backward)
+
+
 # -------------------------------------------------------------------- transposed 4x4, stride 2, padding 1
 
 

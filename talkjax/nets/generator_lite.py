@@ -17,8 +17,8 @@ from jaxtyping import Array, Float
 
 from talkjax.nets.blend import GeneratorOutputs
 from talkjax.nets.blend import blend as blend
-from talkjax.nets.convs import depth_to_space, space_to_depth
-from talkjax.nets.layers import HE_INIT, REFERENCE_INIT, Conv, instance_modulation
+from talkjax.nets.convs import depth_to_space
+from talkjax.nets.layers import HE_INIT, REFERENCE_INIT, Conv, Dense, instance_modulation
 
 _COLOR_BIAS = -2.0
 _FIRST_BIAS = 0.5
@@ -89,7 +89,7 @@ class LiteGenerator(nn.Module):
         def act(x: Array) -> Array:
             return nn.leaky_relu(x, 0.1)
 
-        quarter = act(linear(space_to_depth(x, 4), w))
+        quarter = act(Dense(w, 4, self.dtype)(x))
         quarter = act(modulate(conv(quarter, w)))
         eighth = act(modulate(conv(quarter, 2 * w, 2)))
         y = act(modulate(conv(eighth, 4 * w, 2)))
@@ -100,7 +100,7 @@ class LiteGenerator(nn.Module):
         y = depth_to_space(linear(y, 4 * w), 2)
         y = act(modulate(conv(jnp.concatenate([y, quarter], -1), w)))
         y = depth_to_space(linear(y, 2 * w), 2)
-        skip = linear(space_to_depth(x, 2), w // 2)
+        skip = Dense(w // 2, 2, self.dtype)(x)
         return act(conv(act(y + skip), w // 2))
 
     def _head_bias(self, key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

@@ -62,6 +62,26 @@ class Conv(nn.Module):
         return y
 
 
+class Dense(nn.Module):
+    """One linear layer for all blocks of `block` x `block` pixels: `nn.Dense` after `space_to_depth`.
+
+    Called like Flax's own because Flax names parameters after the class: weights fit either.
+    """
+
+    features: int
+    block: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w ci"]) -> Float[Array, "b h/block w/block co"]:
+        shape = (self.block**2 * x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel, x = replicated(kernel.astype(self.dtype)), by_rows(x.astype(self.dtype))
+        y = convs.linear_blocks(x, kernel, self.block)
+        return y + bias.astype(self.dtype)
+
+
 def moments(
     x: Float[Array, "..."], axes: Sequence[int], keepdims: bool = False
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:

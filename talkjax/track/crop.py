@@ -93,24 +93,39 @@ def paste_back(
       crop: `[s s 3]` float32 in [0, 255].
       alpha: `[s s]` float32 in [0, 1], zero on the crop's border.
     """
-    h, w = image.shape[:2]
+    where = placed(crop, alpha, center, side, image.shape[:2])
+    if where is None:
+        return image
+    window, layer, mix = where
+    out = image.copy()
+    patch = out[window].astype(np.float32)
+    out[window] = np.clip(patch + mix * (layer - patch) + 0.5, 0, 255).astype(np.uint8)
+    return out
+
+
+def placed(
+    crop: np.ndarray, alpha: np.ndarray, center: np.ndarray, side: float, shape: tuple[int, ...]
+) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray] | None:
+    """A crop resampled to where it lies in a frame of `shape` `(h, w)`; arguments as `paste_back`.
+
+    Returns:
+      (rows and columns of the frame, color `[y x 3]` in about [0, 255], alpha `[y x 1]` in [0, 1]); None
+      where the crop lies outside the frame.
+    """
+    h, w = shape
     half = side / 2
     x0, y0 = (max(int(np.floor(c - half)), 0) for c in center)
     x1, y1 = min(int(np.ceil(center[0] + half)) + 1, w), min(int(np.ceil(center[1] + half)) + 1, h)
     if x1 <= x0 or y1 <= y0:
-        return image
+        return None
     inverse = cv2.invertAffineTransform(_affine(center, side, crop.shape[0]))
     inverse[:, 2] -= (x0, y0)
     size = (x1 - x0, y1 - y0)
+    # the crop's color is extended past its mask, so color and alpha can be resampled apart
     layer = cv2.warpAffine(
         np.dstack([crop, alpha]).astype(np.float32), inverse, size, flags=cv2.INTER_CUBIC, borderValue=0
     )
-    mix = np.clip(layer[..., 3:], 0, 1)
-    out = image.copy()
-    patch = out[y0:y1, x0:x1].astype(np.float32)
-    # the crop's colour is extended past its mask, so colour and alpha can be resampled apart
-    out[y0:y1, x0:x1] = np.clip(patch + mix * (layer[..., :3] - patch) + 0.5, 0, 255).astype(np.uint8)
-    return out
+    return (slice(y0, y1), slice(x0, x1)), layer[..., :3], np.clip(layer[..., 3:], 0, 1)
 
 
 def native_size(crops: CropTrack, *, smallest: int = 192, largest: int = 512) -> int:

@@ -8,8 +8,11 @@ import scipy.ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from talkjax.evaluate import picture
-from talkjax.evaluate.flicker import FlickerMeter, LandmarkUnwrap
+from talkjax.evaluate.flicker import FlickerMeter, LandmarkUnwrap, SkinFlicker
+from talkjax.face.person import person_model
+from talkjax.face.points import landmark_vertices
 from tests.evaluate import faces
+from tests.oracles.drawn_face import drawn_neutral
 
 
 @pytest.fixture
@@ -113,6 +116,44 @@ def test_flicker_counts_no_change_over_a_gap() -> None:
     assert np.isnan(meter.result()["flicker"])
     meter.add(bright + 2, bright + 1, visible)
     assert meter.result() == {"flicker": 0.5, "real": 2.0, "out": 1.0}
+
+
+def test_flicker_of_two_videos_by_their_own_landmarks() -> None:
+    """A still face that the second video shows elsewhere and larger: only its noise flickers."""
+    model = person_model(drawn_neutral())
+    mesh = np.asarray(model.mean)[landmark_vertices(model)]
+    rng = np.random.default_rng(0)
+    picture = scipy.ndimage.gaussian_filter(rng.uniform(0, 255, (240, 200, 3)), (3, 3, 0))
+    picture = 128 + 4 * (picture - picture.mean())
+
+    def seen(zoom: float, corner: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        shown = scipy.ndimage.zoom(picture, (zoom, zoom, 1), order=1)
+        frame = np.full((420, 420, 3), 40.0)
+        frame[corner[1] : corner[1] + len(shown), corner[0] : corner[0] + shown.shape[1]] = shown
+        points = np.zeros((478, 3))
+        points[:468, 0] = corner[0] + zoom * (100 + 80 * mesh[:, 0])
+        points[:468, 1] = corner[1] + zoom * (120 - 80 * mesh[:, 1])
+        return frame, points
+
+    real, real_px = seen(1.0, (30, 40))
+    out, out_px = seen(1.5, (60, 20))
+    meter = SkinFlicker(model)
+    for _ in range(3):
+        meter.add(real, out, real_px, out_px)
+        meter.add(real, out, real_px * np.nan, out_px)  # without a face: no change counts over the gap
+    assert np.isnan(meter.result()["flicker"])
+    meter.add(real, out, real_px, out_px)
+    for level in (3, -2, 6, 0):  # grey levels
+        meter.add(real + 2 * level, out + level, real_px, out_px)
+    result = meter.result()
+    assert result["flicker"] == pytest.approx(0.5, rel=1e-3)
+    assert result["out"] == pytest.approx((3 + 5 + 8 + 6) / 4, rel=1e-3)
+    moved = real_px + np.array(
+        [3.0, 0, 0]
+    )  # the landmarks slip over a picture that stands still: that is seen
+    meter.add(real, out, moved, out_px)
+    meter.add(real, out, real_px, out_px)
+    assert meter.result()["real"] > result["real"] * 1.1
 
 
 def test_unwrap_samples_the_frame_at_the_texels_place() -> None:

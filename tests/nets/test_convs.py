@@ -91,6 +91,18 @@ def test_space_to_depth_order_and_inverse(block) -> None:
     np.testing.assert_array_equal(convs.depth_to_space(folded, block), x)
 
 
+@pytest.mark.parametrize("block", [2, 4])
+def test_linear_blocks_and_their_gradients(block) -> None:
+    x, kernel = draw(2, 8, 12, 3), draw(block * block * 3, 5, seed=1)
+
+    def blocks(x, kernel):
+        b, h, w, c = x.shape
+        rows = x.reshape(b, h // block, block, w // block, block, c).transpose(0, 1, 3, 2, 4, 5)
+        return jnp.einsum("bhwijc,ijcd->bhwd", rows, kernel.reshape(block, block, c, -1))
+
+    assert_same_function(partial(convs.linear_blocks, block=block), blocks, x, kernel)
+
+
 @pytest.mark.parametrize("form", [partial(convs.conv, stride=2, padding=1), convs.conv_up, convs.conv_head])
 def test_gradient_inside_a_rolled_scan(form) -> None:
     size = 7 if form is convs.conv_head else 4
