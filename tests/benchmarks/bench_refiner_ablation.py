@@ -33,7 +33,7 @@ from talkjax.evaluate.meter import PictureMeter, mean_of_measured
 from talkjax.evaluate.strip import strip_image
 from talkjax.infer import compose
 from talkjax.infer.detail import Detail, fit_detail, with_detail
-from talkjax.infer.personal_refiner import DETAIL_FRAMES, SLOTS_PER_FRAME
+from talkjax.infer.personal_refiner import DETAIL_FRAMES, GAN_WEIGHT, SLOTS_PER_FRAME
 from talkjax.infer.training_data import to_bytes
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, RefinerState
 from talkjax.train.params_file import load_params
@@ -48,6 +48,7 @@ WIDTH = flags.DEFINE_integer("width", 32, "of the generator")
 BATCH = flags.DEFINE_integer("batch", 1, "frames a step")
 RATE = flags.DEFINE_float("learning_rate", 1e-3, "at the start")
 DTYPE = flags.DEFINE_string("dtype", "float32", "of the networks' arithmetic")
+GAN = flags.DEFINE_float("gan_weight", GAN_WEIGHT, "of the discriminator, where a row has one")
 SEEDS = flags.DEFINE_integer("seeds", 2, "repeats of every row; seed after seed; 0: no network")
 ROWS = flags.DEFINE_list("rows", [], "only these rows")
 EVERY = flags.DEFINE_integer("every", 1, "judge one of so many held-out frames of the file")
@@ -233,6 +234,7 @@ def _run(
 ) -> list[tuple[str, int, bool, Future[Any]]]:
     """Trains a row and hands its pictures to be judged."""
     row = ROWS_BY_NAME[name]
+    row = row._replace(gates=row.gates._replace(gan=GAN.value if row.gates.gan else 0.0))
     start = starts_from(GENERAL.value) if GENERAL.value and row.general else (lambda state: state)
     if row.train:
         zeros = np.zeros(trainer.data.values.shape, np.float32)
