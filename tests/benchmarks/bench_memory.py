@@ -214,8 +214,10 @@ def strip(
         k = int(rows[place])
         pictures = [f.target[k], f.bare[k]]
         pictures += [experiment.judge.pasted(made[place], k) for made in columns.values()]
-        inside = f.region[k] == MOUTH
-        ys, xs = np.nonzero(inside if inside.any() else f.region[k] >= 0)
+        ys, xs = np.nonzero(f.region[k] == MOUTH)
+        if not len(ys):  # closed lips: about where they are
+            ys, xs = np.nonzero(f.region[k] >= 0)
+            ys = np.array([ys.min() + 0.72 * (ys.max() - ys.min())])
         y, x, half = int(ys.mean()), int(xs.mean()), round(0.16 * f.size)
         cells = []
         for image in pictures:
@@ -250,7 +252,7 @@ def main(argv: list[str]) -> None:
     pending: list[tuple[dict[str, Any], np.ndarray, Future[Any]]] = []
     f = experiment.frames
     with ThreadPoolExecutor() as pool:
-        for name in ("bare", "many", "one"):
+        for name in ("target", "bare", "many", "one"):
             for people, rows in experiment.tests.items():
                 what = {"case": f"({name})", "borrow": None, "seed": 0, "people": people}
                 what |= {"read_right_person": np.nan}

@@ -33,7 +33,7 @@ from talkjax.evaluate.meter import PictureMeter, mean_of_measured
 from talkjax.evaluate.strip import strip_image
 from talkjax.infer import compose
 from talkjax.infer.detail import Detail, fit_detail, with_detail
-from talkjax.infer.personal_refiner import DETAIL_FRAMES, SLOTS_PER_FRAME
+from talkjax.infer.personal_refiner import DETAIL_FRAMES, GAN_WEIGHT, SLOTS_PER_FRAME
 from talkjax.infer.training_data import to_bytes
 from talkjax.tasks.refiner_lite import LiteRefinerSettings, RefinerState
 from talkjax.train.params_file import load_params
@@ -48,7 +48,8 @@ WIDTH = flags.DEFINE_integer("width", 32, "of the generator")
 BATCH = flags.DEFINE_integer("batch", 1, "frames a step")
 RATE = flags.DEFINE_float("learning_rate", 1e-3, "at the start")
 DTYPE = flags.DEFINE_string("dtype", "float32", "of the networks' arithmetic")
-SEEDS = flags.DEFINE_integer("seeds", 2, "repeats of every row; seed after seed")
+GAN = flags.DEFINE_float("gan_weight", GAN_WEIGHT, "of the discriminator, where a row has one")
+SEEDS = flags.DEFINE_integer("seeds", 2, "repeats of every row; seed after seed; 0: no network")
 ROWS = flags.DEFINE_list("rows", [], "only these rows")
 EVERY = flags.DEFINE_integer("every", 1, "judge one of so many held-out frames of the file")
 BUDGET = flags.DEFINE_float("budget_s", 1e9, "no further row is started after so many seconds")
@@ -198,14 +199,11 @@ def main(argv: list[str]) -> None:
     if GENERAL.value is None:
         print("no --general: all rows start from scratch; rows no_general and no_finetune are left out")
         chosen = [name for name in chosen if name not in ("no_general", "no_finetune")]
-    print(
-        f"read and compiled nothing yet: {time.perf_counter() - begin:.1f} s, {jax.devices()[0]}", flush=True
-    )
+    print(f"{time.perf_counter() - begin:6.1f} s  read, {jax.devices()[0]}", flush=True)
     workers = max(min((os.cpu_count() or 2) - 2, 10), 1)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_open, initargs=(FRAMES.value,)) as pool:
-        bare = pool.submit(judged, "bare", rows, None)
-        one = pool.submit(judged, "one", rows, None)
+        layers = _layers(train, usable, rows, pool)
         pending: list[tuple[str, int, bool, Future[Any]]] = []
         for seed in range(SEEDS.value):
             for name in chosen:
@@ -213,8 +211,22 @@ def main(argv: list[str]) -> None:
                     continue
                 pending += _run(trainer, train, heldout, rows, name, seed, pool)
                 print(f"{time.perf_counter() - begin:6.1f} s  seed {seed} {name}", flush=True)
-        _report(out_dir, heldout, rows, bare.result(), one.result(), pending)
+        _report(out_dir, heldout, rows, layers, pending)
     print(f"{time.perf_counter() - begin:.1f} s in all")
+
+
+def _some(usable: np.ndarray) -> np.ndarray:
+    """Training frames on which the amount of detail is found."""
+    return usable[np.linspace(0, len(usable) - 1, min(len(usable), DETAIL_FRAMES)).astype(int)]
+
+
+def _layers(train: Frames, usable: np.ndarray, rows: np.ndarray, pool: Any) -> dict[str, Future[Any]]:
+    """What the network is given, judged without any network; `used` with the detail that fits it."""
+    some = _some(usable)
+    pictures = train.many[some].astype(np.float32) / 255
+    detail = fit_detail(pictures, train.one[some], train.target[some], train.region[some] >= 0)
+    jobs = {name: pool.submit(judged, name, rows, None) for name in ("bare", "one", "many")}
+    return jobs | {"used": pool.submit(judged, "many", rows, detail)}
 
 
 def _run(
@@ -222,6 +234,7 @@ def _run(
 ) -> list[tuple[str, int, bool, Future[Any]]]:
     """Trains a row and hands its pictures to be judged."""
     row = ROWS_BY_NAME[name]
+    row = row._replace(gates=row.gates._replace(gan=GAN.value if row.gates.gan else 0.0))
     start = starts_from(GENERAL.value) if GENERAL.value and row.general else (lambda state: state)
     if row.train:
         zeros = np.zeros(trainer.data.values.shape, np.float32)
@@ -240,8 +253,7 @@ def _run(
 
 def _detail(trainer: Trainer, train: Frames, state: RefinerState, gates: Gates) -> Detail:
     """As fine-tuning finds it: on training frames that were read without their neighbors."""
-    at = np.linspace(0, len(trainer.usable) - 1, min(len(trainer.usable), DETAIL_FRAMES)).astype(int)
-    some = trainer.usable[at]
+    some = _some(trainer.usable)
     code, _ = trainer.read(state, train.features[some], np.zeros(len(some), np.int32), gates)
     made = trainer.pictures(state, gates.memory * code, train, some, gates)
     pictures = made.astype(np.float32) / 255
@@ -249,10 +261,13 @@ def _detail(trainer: Trainer, train: Frames, state: RefinerState, gates: Gates) 
 
 
 def _report(
-    out_dir: Path, heldout: Frames, rows: np.ndarray, bare: Any, one: Any, pending: list[Any]
+    out_dir: Path, heldout: Frames, rows: np.ndarray, layers: dict[str, Future[Any]], pending: list[Any]
 ) -> None:
-    first = [line("bare render", bare, None), line("borrowed, single look-alike", one, bare)]
+    bare = layers["bare"].result()
+    first = [line("bare render", bare, None), line("single look-alike", layers["one"].result(), bare)]
     lines: dict[bool, list[dict[str, Any]]] = {True: list(first), False: list(first)}
+    for detail, name in ((True, "used"), (False, "many")):
+        lines[detail].append(line("no network (appearance memory alone)", layers[name].result(), bare))
     for name, seed, detail, future in pending:
         figures = future.result()
         row = ROWS_BY_NAME[name]

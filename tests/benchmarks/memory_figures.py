@@ -60,15 +60,9 @@ class Judge:
 
     def __init__(self, frames: Frames, known: np.ndarray):
         self.frames = frames
-        self.people = np.unique(frames.identity)
-        looks = [
-            [
-                signature(frames.target[k], frames.region[k] >= 0)
-                for k in known[frames.identity[known] == i][::4]
-            ]
-            for i in self.people
-        ]
-        self.templates = np.stack([np.mean(look, 0) for look in looks])
+        some = np.concatenate([known[frames.identity[known] == i][::4] for i in np.unique(frames.identity)])
+        self.people = frames.identity[some]
+        self.looks = np.stack([signature(frames.target[k], frames.region[k] >= 0) for k in some])
 
     def pasted(self, picture: np.ndarray, k: int) -> np.ndarray:
         """A refined crop over the real surroundings."""
@@ -83,9 +77,9 @@ class Judge:
             out = self.pasted(image, int(k))
             row = figures_of(out, self.frames.target[k], self.frames.region[k])
             look = signature(out, self.frames.region[k] >= 0)
-            distance = np.linalg.norm(self.templates - look, axis=1)
-            own = distance[self.people == self.frames.identity[k]][0]
-            other = distance[self.people != self.frames.identity[k]].min()
+            distance = np.linalg.norm(self.looks - look, axis=1)
+            theirs = self.people == self.frames.identity[k]
+            own, other = distance[theirs].min(), distance[~theirs].min()
             row |= {"own_over_other": float(own / other), "right_person": float(own < other)}
             result.append(row)
         return result
