@@ -1,7 +1,7 @@
 """Keeps freed memory for the next call of a compiled program.
 
 XLA on CPU allocates its temporary arrays anew for every call. Above a few MiB the C library maps fresh pages
-for them each time and gives them back after it: on the refiner of one frame these page faults are a fifth of
+for them each time and gives them back after it: on the refiner of one frame these page faults are a sixth of
 all time. A process that computes frame after frame, or step after step, needs the same memory again at once.
 """
 
