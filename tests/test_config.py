@@ -103,7 +103,7 @@ def test_split_larger_than_the_clip_is_refused():
 
 def test_preset_follows_the_platform_only_when_auto():
     assert config.FinetuneConfig().refiner("cpu").preset == "lite"
-    assert config.FinetuneConfig().refiner("gpu").preset == "paper"
+    assert config.FinetuneConfig().refiner("gpu").preset == "default"
     assert config.FinetuneConfig().mapping("gpu").preset == "default"  # small and better everywhere
     assert config.FinetuneConfig(preset="paper").mapping("cpu").preset == "paper"
     assert config.FinetuneConfig(preset="lite").refiner("tpu").preset == "lite"

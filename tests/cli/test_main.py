@@ -117,7 +117,7 @@ def test_flags_default_to_the_config(capsys):
             "finetune --identity=me --refiner_steps=0",
             "--refiner_steps=0 is out of range; expected at least 1",
         ),
-        ("finetune --identity=me --preset=huge", "auto|lite|paper"),
+        ("finetune --identity=me --preset=huge", "auto|lite|default|paper"),
         ("finetune --identity=me --seed", "seed"),
     ],
 )
