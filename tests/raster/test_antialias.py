@@ -272,6 +272,7 @@ def test_an_edge_behind_another_surface_does_not_borrow_its_color():
     np.testing.assert_allclose(smooth[20, 20], np.array(GREEN) * 0.5625, atol=1e-5)
 
 
+@pytest.mark.long
 def test_where_surfaces_cut_through_each_other_nothing_is_mixed():
     points = rectangle(5.5, 5.5, 60.5, 45.5) * 2
     depths = [-0.5, 0.5, 0.5, -0.5, 0.5, -0.5, -0.5, 0.5]

@@ -33,6 +33,7 @@ def test_head(n_faces, size):
     assert wrong_ids(view(verts), faces, *size) <= allowed
 
 
+@pytest.mark.long
 def test_soup_of_triangles_up_to_three_times_the_screen():
     clip, faces = soup(7, 300, 400, 3.0)
     # most triangles hide each other, many pairs are nearly equally deep somewhere

@@ -81,6 +81,7 @@ def test_a_cubes_pose_from_sixteen_pixels():
         assert degrees < 0.5 and shift < 0.01
 
 
+@pytest.mark.long
 def test_a_heads_pose_from_its_silhouette():
     verts, faces = head_mesh(12, 14)
     scene = scene_of(verts, faces, np.ones((len(faces), 3)))

@@ -83,6 +83,7 @@ def test_unknown_parts_are_left_out_and_give_no_nan(task, loss) -> None:
     assert float(loss(damaged, batch)[1]["exp"]) > 1
 
 
+@pytest.mark.long
 def test_steps_learn_and_the_same_step_is_the_same(task) -> None:
     step, state = jax.jit(task.train_step), task.init()
     again, _ = step(state, make_batch(0))
