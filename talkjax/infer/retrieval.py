@@ -92,6 +92,8 @@ def distances(
         Its neighbourhood of +-`exclude` frames is put out of reach: a network that trains on its own
         frame's texture only learns to copy.
     """
+    center = bank.mean(0)  # small numbers: the differences below are of squares
+    features, bank = features - center, bank - center
     squared = (
         (features**2).sum(-1)[:, None] + (bank**2).sum(-1)[None] - 2 * features @ bank.T.astype(np.float32)
     )

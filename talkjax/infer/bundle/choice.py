@@ -35,7 +35,8 @@ def zone_distances(columns: tuple[Array, ...], look: dict[str, Any]) -> Float[Ar
     """Distance of every frame to every bank frame in each zone."""
     out = []
     for zone, wanted in zip(ZONES, columns, strict=True):
-        stored = look[zone]
+        center = look[zone].mean(0)  # small numbers: the differences below are of squares
+        stored, wanted = look[zone] - center, wanted - center
         squared = (wanted**2).sum(-1)[:, None] + (stored**2).sum(-1)[None] - 2 * matmul(wanted, stored.T)
         out.append(jnp.sqrt(jnp.maximum(squared, 0)))
     return jnp.stack(out, 1)
