@@ -86,6 +86,7 @@ def test_names_that_are_no_names(world: World, clip, name):
 # ------------------------------------------------------------------- clips with difficulties
 
 
+@pytest.mark.long
 def test_a_phones_clip_with_two_people_and_no_voice(prepared: World, frames, tmp_path):
     """60 frames per second at uneven times, held upright, 8 kHz stereo, a smaller person beside: prepared as
     the plain clip is. Its sound is silence, from which no speech can be learned."""

@@ -75,6 +75,7 @@ def test_marks_in_the_file_and_beside_it(video, voice, finetuned):
         assert sidecar["models"][stage][name] == file_sha256(identity.root / stage / name)
 
 
+@pytest.mark.long
 def test_a_second_run_of_everything_is_cached(finetuned, video, voice):
     identity = Identity.open("me", finetuned.identities)
     before = {stage: identity.stage_files(stage) for stage in STAGES}
@@ -95,6 +96,7 @@ def test_a_second_run_of_everything_is_cached(finetuned, video, voice):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.long
 def test_silence_makes_a_resting_mouth_and_a_head_that_lives(finetuned):
     silence = write_wav(finetuned.folder / "silence.wav", np.zeros(16_000, np.int16), 16_000)
     out = finetuned.folder / "out" / "silence.mp4"

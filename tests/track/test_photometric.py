@@ -72,6 +72,7 @@ def track(clip):
     return fit_track(clip.model, clip.landmarks, np.ones(N, bool), clip.camera)
 
 
+@pytest.mark.long
 def test_the_picture_repairs_what_landmarks_got_wrong(clip, track):
     true = FaceTrack(clip.pose, jnp.asarray(clip.exp), jnp.ones(N, bool))
     _, skin = photometric.picture_term(clip.model, true, lambda k: clip.frames[k], clip.camera)
