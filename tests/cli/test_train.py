@@ -46,6 +46,7 @@ def run(config: GeneralMappingConfig, folder: pathlib.Path) -> None:
     pretrain(mapping_general.make_job(config, str(CORPUS)), config, folder)
 
 
+@pytest.mark.long
 def test_what_a_run_tells(finished) -> None:
     told = {name: read_rows(finished / f"{name}.jsonl")[0] for name in ("metrics", "events")}
     assert [row["step"] for row in told["metrics"]] == [1, 2, 3, 4]
@@ -60,6 +61,7 @@ def test_what_a_run_tells(finished) -> None:
     assert described["config"]["steps"] == 4 and described["task"] == "mapping_general"
 
 
+@pytest.mark.long
 def test_weights_load_and_tell_how_they_came_to_be(finished) -> None:
     network = load_general(finished / "weights.npz")
     assert network.metadata["config"]["steps"] == 4 and len(network.metadata["corpus_manifest_sha256"]) == 64
@@ -68,6 +70,7 @@ def test_weights_load_and_tell_how_they_came_to_be(finished) -> None:
     assert (finished / "report.json").is_file()
 
 
+@pytest.mark.long
 def test_another_configuration_is_refused(finished) -> None:
     with pytest.raises(InputError, match=r"does not fit this run .*batch 2 -> 3"):
         run(dataclasses.replace(CONFIG, batch=3), finished)
