@@ -57,7 +57,7 @@ def test_it_remembers_valid_frames_and_parts_of_the_zones(fitted):
 
 
 def test_reads_are_the_posterior_mean(fitted):
-    """Noise and truth are recovered from the stored gain, the read made with other formulas."""
+    """Kernel row times gain, with the kernel written out another way; far from all frames: the mean."""
     _, features, memory = fitted
     rng = np.random.default_rng(1)
     for zone, described in zip(memory.zones, features, strict=True):
@@ -69,7 +69,8 @@ def test_reads_are_the_posterior_mean(fitted):
 
 
 def test_own_reads_leave_out_the_neighbors(fitted):
-    """The closed form against solving again without the frames."""
+    """The closed form against solving again without the frames; noise and codes are recovered from the
+    gain."""
     _, features, memory = fitted
     zone, frames = memory.zones[2], memory.frames
     keys = np.asarray(features.skin[frames])
