@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -173,3 +175,22 @@ def test_impure_code_is_caught():
     source = "import time\nfrom os import path\nopen('x')\nimport jax"
     assert len(impurities({"nets.a": ast.parse(source)})) == 3
     assert impurities({"media.reader": ast.parse(source)}) == []
+
+
+def test_no_import_starts_a_backend():
+    """A process on many hosts is told of the others, and of its devices, after its imports and before JAX."""
+    names = [f"talkjax.{name}" for name in _modules() if name and not name.endswith("__main__")]
+    names += ["launch.train", "launch.mapping_general", "launch.refiner_general"]
+    code = "\n".join(
+        [
+            "import importlib",
+            "from jax._src import xla_bridge",
+            f"for name in {sorted(names)!r}:",
+            "    importlib.import_module(name)",
+            "    assert not xla_bridge.backends_are_initialized(), name",
+        ]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -2,7 +2,7 @@
 
 Pixels here are the field's: the center of pixel (row i, column j) is (x, y) = (j, i), half a pixel less than
 everywhere else in talkjax. `crop_points` says where an image point lies in the crop, whose camera is
-`STANDARD_CAMERA`: u = 1015 x / (10 - z) + 112, v = 224 - (1015 y / (10 - z) + 112).
+`standard_camera`: u = 1015 x / (10 - z) + 112, v = 224 - (1015 y / (10 - z) + 112).
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ STANDARD_FIVE = np.array(
 )
 """Eye and eye, nose tip, mouth corners of the mean face, model units; the image's left side first."""
 
-STANDARD_CAMERA = Camera(
-    focal=jnp.float32(1015.0), center=jnp.array([112.0, 112.0], jnp.float32), distance=jnp.float32(10.0)
-)
+STANDARD_FOCAL, STANDARD_CENTER, STANDARD_DISTANCE = 1015.0, 112.0, 10.0
+"""Of the standard camera: focal length and both coordinates of its center in px, distance in model units."""
 
 ARCFACE_SIZE = 112
 ARCFACE_FIVE = np.array(
@@ -55,6 +54,15 @@ LANDMARKS_68 = np.array(
 
 _EYE_OF_68 = ((36, 39), (42, 45))
 _NOSE_OF_68, _MOUTH_OF_68 = 30, (48, 54)
+
+
+def standard_camera() -> Camera:
+    """The camera of the aligned crop, on this process's default device."""
+    return Camera(
+        focal=jnp.float32(STANDARD_FOCAL),
+        center=jnp.full(2, STANDARD_CENTER, jnp.float32),
+        distance=jnp.float32(STANDARD_DISTANCE),
+    )
 
 
 def landmarks_68(landmarks: Float[np.ndarray, "*b 478 c"]) -> Float[np.ndarray, "*b 68 c"]:

@@ -10,7 +10,9 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from talkjax.face.alignment import (
-    STANDARD_CAMERA,
+    STANDARD_CENTER,
+    STANDARD_DISTANCE,
+    STANDARD_FOCAL,
     crop_points,
     fit_alignment,
     five_points,
@@ -24,14 +26,12 @@ from talkjax.track.clip_fit import ClipFit
 from talkjax.types import Camera, Pose
 
 _STEPS = 6
-_FOCAL, _DISTANCE = float(STANDARD_CAMERA.focal), float(STANDARD_CAMERA.distance)
-_CENTER = float(STANDARD_CAMERA.center[0])
 
 
 class StandardTrack(NamedTuple):
     """Per frame, in the field's conventions (`face/alignment.py`).
 
-    trans_params: `[t 5]`. points_68: `[t 68 2]` px of the crop. five: `[t 5 2]`. pose: with `STANDARD_CAMERA`
+    trans_params: `[t 5]`. points_68: `[t 68 2]` px of the crop. five: `[t 5 2]`. pose: with `standard_camera`
     the model's landmarks lie in the crop where the clip's camera puts them, `error_px` `[t]` rms.
     """
 
@@ -69,8 +69,8 @@ def _first_translation(points: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """A head of the right size in the middle of the crop."""
     spread = np.linalg.norm(wanted - wanted.mean(1, keepdims=True), axis=-1).mean(1)
     own = np.linalg.norm((points - points.mean(1, keepdims=True))[..., :2], axis=-1).mean(1)
-    depth = _FOCAL * own / np.maximum(spread, 1e-3)
-    return np.stack([np.zeros(len(points)), np.zeros(len(points)), _DISTANCE - depth], axis=1)
+    depth = STANDARD_FOCAL * own / np.maximum(spread, 1e-3)
+    return np.stack([np.zeros(len(points)), np.zeros(len(points)), STANDARD_DISTANCE - depth], axis=1)
 
 
 def _fit_pose(
@@ -89,14 +89,17 @@ def _fit_pose(
     for step in range(_STEPS + 1):
         turned = np.einsum("tij,tnj->tni", turn.as_matrix(), points)
         x, y, z = np.moveaxis(turned + translation[:, None], -1, 0)
-        scale = _FOCAL / (_DISTANCE - z)
-        residual = np.stack([_CENTER + scale * x, _CENTER - scale * y], -1) - wanted
+        scale = STANDARD_FOCAL / (STANDARD_DISTANCE - z)
+        residual = np.stack([STANDARD_CENTER + scale * x, STANDARD_CENTER - scale * y], -1) - wanted
         error = np.sqrt((residual**2).sum(-1).mean(1))
         if step == _STEPS:
             break
         by_point = np.zeros((*residual.shape, 3))  # d pixel / d point
         by_point[..., 0, 0], by_point[..., 1, 1] = scale, -scale
-        by_point[..., 0, 2], by_point[..., 1, 2] = scale * x / (_DISTANCE - z), -scale * y / (_DISTANCE - z)
+        by_point[..., 0, 2], by_point[..., 1, 2] = (
+            scale * x / (STANDARD_DISTANCE - z),
+            -scale * y / (STANDARD_DISTANCE - z),
+        )
         by_turn = np.cross(turned[..., None, :], by_point)  # d point = w x turned
         jacobian = np.concatenate([by_turn, by_point], -1).reshape(len(points), -1, 6)
         transposed = np.swapaxes(jacobian, 1, 2)

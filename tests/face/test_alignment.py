@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from talkjax.face import alignment, mesh468
-from talkjax.face.alignment import STANDARD_CAMERA, crop_points, fit_alignment, five_points, landmarks_68
+from talkjax.face.alignment import crop_points, fit_alignment, five_points, landmarks_68, standard_camera
 from talkjax.raster.camera import project
 
 SIZE = (1280, 720)
@@ -63,7 +63,7 @@ def test_the_crops_camera_is_the_references():
     x, y, z = points.T
     u = 1015 * x / (10 - z) + 112
     v = 224 - (1015 * y / (10 - z) + 112)
-    seen = project(jnp.float32(points), STANDARD_CAMERA)
+    seen = project(jnp.float32(points), standard_camera())
     np.testing.assert_allclose(seen, np.stack([u, v], 1), atol=1e-4)
     # a face in the crop stands about where 102 px are a unit: 1015 / 102 = 9.95 from the camera
     assert pytest.approx(9.95, abs=0.01) == 1015 / 102

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from talkjax.face.alignment import STANDARD_CAMERA
+from talkjax.face.alignment import standard_camera
 from talkjax.face.coeffs import unpack
 from talkjax.face.lighting import shade
 from talkjax.face.model import face_verts, vertex_normals
@@ -88,7 +88,7 @@ def _talkjax(coeff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     verts_cam = apply_pose(face_verts(model, coeffs.id_coeffs, coeffs.exp_coeffs), coeffs.pose)
     albedo = model.tex_mean + einsum("x,xvc->vc", coeffs.tex_coeffs, model.tex_basis)
     lit = shade(albedo, vertex_normals(verts_cam, FACES), coeffs.sh_coeffs)
-    return np.asarray(project(verts_cam, STANDARD_CAMERA)), 255 * np.asarray(lit)
+    return np.asarray(project(verts_cam, standard_camera())), 255 * np.asarray(lit)
 
 
 def test_pixels_and_colors_of_257_numbers():
