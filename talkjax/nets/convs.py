@@ -26,8 +26,8 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _MAX_ROW_BATCH = 2
 _MAX_ROW_SIZE = 16
 _MAX_SMALL_BATCH = 16
-"""On CPU, weight gradients are matrix products up to this batch, or up to this output height while the batch is
-not over the second; above, XLA's are up to three times faster. Those of 1x1 kernels always are."""
+"""On CPU, weight gradients are matrix products up to the first batch, or to this output height and the second
+batch; above, XLA's are up to three times faster. Those of 1x1 kernels always are."""
 _MAX_OVERLAP_SIZE = 16
 """Largest input height at which overlap-add beats four phase convolutions for upsampling on CPU."""
 

@@ -12,11 +12,11 @@ from jaxtyping import Array, Float, Int
 from talkjax.raster import depth_key, size_classes, tiles
 from talkjax.raster.depth_key import KeyBuffer
 from talkjax.raster.scene import Scene
-from talkjax.raster.snap import as_corners, gather_rows, pixel_box
+from talkjax.raster.snap import Corners, gather_rows, pixel_box
+from talkjax.raster.stored import stored
 from talkjax.raster.triangles import LARGE_CLASS, N_CLASSES, classify, windows
 from talkjax.raster.windows import (
     EMPTY_WINDOW,
-    ID_COLUMN,
     ROW,
     SIZE_COLUMN,
     depth_plane,
@@ -25,7 +25,7 @@ from talkjax.raster.windows import (
     window_rows,
 )
 
-CHUNK_PIXELS, MAX_CHUNK = 131_072, 4096
+CHUNK_PIXELS, MAX_CHUNK = 32_768, 1024
 """Pixels tested, and triangles drawn, at most per loop step."""
 MOST_ROWS, STEP_ROWS = 24_576, 16_384
 """Up to MOST_ROWS triangles, all are set up at once and their rows sorted. Of more, only the ids are sorted,
@@ -49,15 +49,16 @@ def face_ids(
 def _face_id(scene: Scene) -> Int[Array, "h w"]:
     height, width, n = scene.height, scene.width, scene.n_faces
     gathered = gather_rows(scene.snapped, scene.all_verts())
-    slot, start, count = size_classes.slots(classify(scene, gathered).size_class, N_CLASSES)
+    size_class = classify(scene, gathered).size_class
+    slot, start, count = size_classes.slots(stored(size_class, size_class[0]), N_CLASSES)
     # windows may hang over the last row by almost their own size
     buffer = depth_key.empty(height * width + windows(n)[-1][1] * (width + 1), scene.zero)
     ids = jnp.arange(n, dtype=jnp.int32)
     first_large = start[LARGE_CLASS - 1]
     if n <= MOST_ROWS:
-        table = jnp.zeros((n, ROW), jnp.int32).at[slot].set(_rows(scene, gathered, ids), mode="drop")
+        sorted_ids = jnp.zeros((n,), jnp.int32).at[slot].set(ids, mode="drop")
+        table = _rows(scene, gathered, ids).at[sorted_ids].get(mode="promise_in_bounds")
         buffer = _draw_small(buffer, scene, table, start, start + count)
-        sorted_ids = table[:, ID_COLUMN]
     else:
         # room for the last step to read past the end
         sorted_ids = jnp.zeros((n + STEP_ROWS,), jnp.int32).at[slot].set(ids, mode="drop")
@@ -82,11 +83,18 @@ def _face_id(scene: Scene) -> Int[Array, "h w"]:
 
 def _rows(scene: Scene, gathered: Int[Array, "3 n 4"], ids: Int[Array, "n"]) -> Int[Array, "n 16"]:
     """Window rows of the triangles `ids` with these vertex rows; garbage for those that are not small."""
-    corners = as_corners(gathered)
+    corners = _stored_corners(gathered)
     area, box = double_area(corners), pixel_box(corners, scene.height, scene.width)
     plane, pixel = depth_plane(corners, area), box.top * scene.width + box.left
     pixel = jnp.clip(pixel, 0, scene.n_pixels - 1)  # rows of another class are read too, and must do no harm
     return window_rows(corners, area, plane, box.left, box.top, box.right, box.bottom, pixel, ids)
+
+
+def _stored_corners(gathered: Int[Array, "3 n 4"]) -> Corners:
+    """The corners as nine columns in memory: each of the sixteen of a window row reads most of them."""
+    columns = gathered[:, :, :3].transpose(2, 0, 1)
+    x, y, z = stored(columns, gathered[0, 0, 3])
+    return Corners(list(x), list(y), list(lax.bitcast_convert_type(z, jnp.float32)))
 
 
 def _draw_small(

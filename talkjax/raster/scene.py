@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from talkjax.raster.snap import snap_verts
+from talkjax.raster.stored import stored
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Scene:
     ) -> Scene:
         n_frames = verts_clip.shape[0]
         flat = verts_clip.reshape(-1, 4)
-        return cls(flat, snap_verts(flat, height, width), faces4, n_frames, height, width, cull)
+        snapped = snap_verts(flat, height, width)
+        snapped = stored(snapped, snapped[0, 3])  # flags are not negative
+        return cls(flat, snapped, faces4, n_frames, height, width, cull)
 
     @property
     def n_faces(self) -> int:

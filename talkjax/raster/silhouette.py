@@ -16,12 +16,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from talkjax.raster import depth_key, size_classes
 from talkjax.raster.edges import Edges
 from talkjax.raster.segments import Segment, cross, in_view, is_steep, lines_crossed, segment, to_pixels
 from talkjax.raster.snap import HALF_PIXEL, MAX_COORDINATE, ONE_PIXEL
+from talkjax.raster.stored import stored
 
 EDGE_CHUNK, CROSSING_CHUNK = 512, 1024
 ABSENT, FRONT, BACK = 0, 1, 2
@@ -83,7 +84,8 @@ def silhouette(capacity: int, cull: bool) -> Callable[..., Found]:
 
 def _find(seen: Frame, faces4: Array, edges: Edges, *, capacity: int, cull: bool) -> Found:
     height, width = seen.face_id.shape
-    facing = _facing(seen.verts_clip, faces4, height, width, cull)
+    facing = _facing(seen, faces4, cull)
+    facing = stored(facing, facing[0])
     listed, count = _outline(facing, edges)
     zero = facing[-1] * 0  # under shard_map, loops must start from what varies as the frames do
     state = _Winners(
@@ -105,14 +107,13 @@ def _find(seen: Frame, faces4: Array, edges: Edges, *, capacity: int, cull: bool
     return Found(state.pair, jnp.where(wins, state.edge, -1), state.n_listed <= capacity, state.key)
 
 
-def _facing(
-    verts_clip: Float[Array, "v 4"], faces4: Int[Array, "f 4"], height: int, width: int, cull: bool
-) -> Int[Array, "f+1"]:
+def _facing(seen: Frame, faces4: Int[Array, "f 4"], cull: bool) -> Int[Array, "f+1"]:
     """FRONT, BACK or ABSENT (not drawn) per triangle, and ABSENT for "no triangle".
 
     Any rounding may decide a triangle without area: the silhouette stays closed whichever way. Vertices
     behind the camera are mirrored by the division; each turns the sense of the area.
     """
+    verts_clip, (height, width) = seen.verts_clip, seen.face_id.shape
     x, y, z, w = (verts_clip[:, i] for i in range(4))
     finite = (jnp.abs(verts_clip) <= MAX_COORDINATE).all(axis=-1)  # false for NaN
     in_front = (z >= -w) & (w > 0)
@@ -122,6 +123,7 @@ def _facing(
     px = jnp.where(finite, x / safe * width, jnp.nan)
     py = jnp.where(finite, -y / safe * height, jnp.nan)
     table = jnp.stack([px, py, sense, jnp.zeros_like(px)], axis=-1)
+    table = stored(table, seen.face_id[0, 0] + 1)
     corner = table.at[faces4[:, :3].T.reshape(-1)].get(mode="promise_in_bounds").reshape(3, -1, 4)
     cx, cy, cs = corner[..., 0], corner[..., 1], corner[..., 2]
     area = (cx[1] - cx[0]) * (cy[2] - cy[0]) - (cx[2] - cx[0]) * (cy[1] - cy[0])

@@ -28,7 +28,7 @@ def windows(n_faces: int) -> tuple[tuple[int, int], ...]:
     if n_faces > 24_576:
         return (4, 1), (4, 2), (4, 4), (32, 32)
     if n_faces > 4096:
-        return (4, 2), (4, 4), (8, 8), (16, 16)
+        return (4, 2), (4, 4), (8, 6), (16, 16)
     return (4, 4), (8, 8), (16, 16), (32, 32)
 
 
