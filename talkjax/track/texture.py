@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy import ndimage
 
 from talkjax.face import mesh468
 from talkjax.face.lighting import AMBIENT, sh_basis
@@ -80,6 +79,8 @@ def texels_of(model: FaceModel, size: int) -> Texels:
     face_id = np.asarray(fragments.face_id).reshape(-1)
     index = np.flatnonzero(face_id >= 0)
     owner = face_id[index]
+    from scipy import ndimage  # a third of a second, which rendering alone need not wait for
+
     distance, nearest = ndimage.distance_transform_edt((face_id < 0).reshape(size, size), return_indices=True)
     order = np.zeros(size * size, np.int32)
     order[index] = np.arange(len(index))

@@ -16,17 +16,19 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 from absl import logging
 
 from talkjax.errors import InputError
 from talkjax.train.params_file import load_params as load_params
 from talkjax.train.params_file import save_params as save_params
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
 
 FORMAT_VERSION = 1
 _MANIFEST = "manifest.json"
@@ -262,6 +264,8 @@ def _digest(array: np.ndarray) -> str:
 
 
 def _checkpointer() -> ocp.StandardCheckpointer:
+    import orbax.checkpoint as ocp  # a fifth of a second, which generating need not wait for
+
     # Made in the background, directories turn a read-only disk into 5 silent minutes (reliability.md §0.7).
     options = ocp.options.AsyncOptions(timeout_secs=_TIMEOUT_S, create_directories_asynchronously=False)
     return ocp.StandardCheckpointer(async_options=options)
