@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from talkjax.assets.correspondence import landmark_template
 from talkjax.face.crop_pose import network_camera, repose
@@ -27,6 +28,8 @@ from talkjax.types import Camera, FaceCoeffs, Pose
 
 WEIGHTS = Path(__file__).parents[1] / "data" / "embedded" / "reconstruction_small.npz"
 BATCH = 16
+LOOKS = ((0, 3), (-3, -2), (3, -2))
+"""Shifts right and down, px, of the pictures that the network is asked about; each also in a mirror."""
 
 
 class Regressed(NamedTuple):
@@ -60,14 +63,38 @@ def small_network(path: Path = WEIGHTS) -> tuple[Callable[[Any], FaceCoeffs], di
     )
 
     mirror = mirror_axes(tuple(about["exp_names"]))
+    head_center = jnp.asarray(about["head_center"], jnp.float32)
 
     @jax.jit
     def answer(images: jax.Array) -> FaceCoeffs:
         pictures = images.astype(jnp.float32) / 255.0
-        both = net.apply(variables, jnp.concatenate([pictures, pictures[:, :, ::-1]]))
-        return both_ways(cast(FaceCoeffs, both), mirror)
+        looks = jnp.concatenate([shifted(pictures, *look) for look in LOOKS])
+        both = net.apply(variables, jnp.concatenate([looks, looks[:, :, ::-1]]))
+        return as_one_look(both_ways(cast(FaceCoeffs, both), mirror), head_center, images.shape[1])
 
     return answer, about
+
+
+def shifted(pictures: Float[Array, "b s s 3"], right: int, down: int) -> Float[Array, "b s s 3"]:
+    """The same seen through a window so many pixels further; the border is repeated."""
+    by = max(abs(right), abs(down))
+    size = pictures.shape[1]
+    padded = jnp.pad(pictures, ((0, 0), (by, by), (by, by), (0, 0)), mode="edge")
+    return padded[:, by + down : by + down + size, by + right : by + right + size]
+
+
+def as_one_look(said: FaceCoeffs, head_center: Float[Array, "3"], side: int) -> FaceCoeffs:
+    """What is said of the `LOOKS` at n pictures, one look after the other, as one answer each: the mean, with
+    each pose as the camera of the unshifted picture sees it."""
+    n_looks = len(LOOKS)
+    by_look = jax.tree.map(lambda x: x.reshape(n_looks, -1, *x.shape[1:]), said)
+    n = by_look.exp_coeffs.shape[1]
+    middle = jnp.full((n_looks, n, 2), side / 2)
+    shift = jnp.asarray(LOOKS, jnp.float32)[:, None]
+    sides = jnp.full((n_looks, n), float(side))
+    seen, straight = network_camera(middle + shift, sides), network_camera(middle, sides)
+    by_look = dataclasses.replace(by_look, pose=repose(by_look.pose, head_center, seen, straight))
+    return jax.tree.map(lambda x: x.mean(0), by_look)
 
 
 def mirror_axes(names: tuple[str, ...]) -> np.ndarray:
