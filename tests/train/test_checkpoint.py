@@ -12,10 +12,10 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from talkjax.errors import InputError
-from talkjax.train import checkpoint
 from talkjax.train.checkpoint import checkpoint_steps, restore_checkpoint, save_checkpoint
 
 HASH = "c0ffee"
@@ -155,7 +155,7 @@ def test_a_flipped_weight_is_noticed(tmp_path, monkeypatch) -> None:
     """Whatever the storage layer lets through (a changed value), the digest stops."""
     for step in (1, 2):
         save_checkpoint(tmp_path, step, {"w": jnp.ones((4,))}, config_hash=HASH)
-    real = checkpoint.ocp.StandardCheckpointer.restore
+    real = ocp.StandardCheckpointer.restore
 
     def tampered(self, path, *args, **kwargs):
         stored = real(self, path, *args, **kwargs)
@@ -163,7 +163,7 @@ def test_a_flipped_weight_is_noticed(tmp_path, monkeypatch) -> None:
             stored = {name: array + 1e-6 for name, array in stored.items()}
         return stored
 
-    monkeypatch.setattr(checkpoint.ocp.StandardCheckpointer, "restore", tampered)
+    monkeypatch.setattr(ocp.StandardCheckpointer, "restore", tampered)
     assert restore_checkpoint(tmp_path, {"w": jnp.ones((4,))}, config_hash=HASH)[1] == 1
 
 
