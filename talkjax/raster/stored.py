@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Shaped
 
 
-def stored(x: Int[Array, "..."], count: Int[Array, ""]) -> Int[Array, "..."]:
-    """`x`, computed once. `count` is a number that is never negative, which the compiler must not know.
+def stored(x: Shaped[Array, "..."], count: Int[Array, ""]) -> Shaped[Array, "..."]:
+    """`x` (not empty, any type), computed once. No gradient passes.
+
+    Args:
+      count: a number that is never negative, which the compiler must not know.
 
     XLA on CPU fuses what makes a column into all that read it, and so makes it again for each: a vertex
     snapped for every corner, a corner fetched for every column of a row. It drops optimization barriers

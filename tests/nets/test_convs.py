@@ -43,10 +43,10 @@ def assert_same_function(ours, theirs, x, kernel):
         np.testing.assert_allclose(a / scale, b / scale, atol=2e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [1, 3, 17])
 @pytest.mark.parametrize(
     ("size", "stride", "padding", "height"),
-    [(3, 1, 1, 20), (3, 2, 1, 12), (4, 2, 1, 40), (4, 2, 1, 9), (4, 1, 1, 20)],
+    [(1, 1, 0, 20), (3, 1, 1, 20), (3, 2, 1, 12), (4, 2, 1, 40), (4, 2, 1, 9), (4, 1, 1, 20)],
 )
 def test_conv_and_its_gradients(batch, size, stride, padding, height) -> None:
     x, kernel = draw(batch, height, height + 2, 5), draw(size, size, 5, 6, seed=1)

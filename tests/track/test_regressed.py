@@ -10,12 +10,13 @@ import pytest
 
 from talkjax.errors import InputError
 from talkjax.face.camera import clip_camera
+from talkjax.face.crop_pose import network_camera, repose
 from talkjax.face.person import person_model
 from talkjax.track.clip_fit import fit_of_network
 from talkjax.track.landmarks import track_landmarks
 from talkjax.track.lift import rigid_pose
-from talkjax.track.regressed import face_squares, regress_clip, small_network
-from talkjax.types import FaceModel
+from talkjax.track.regressed import LOOKS, as_one_look, face_squares, regress_clip, small_network
+from talkjax.types import FaceCoeffs, FaceModel, Pose
 from tests.oracles.drawn_face import drawn_neutral
 
 
@@ -94,6 +95,28 @@ def test_the_network_ships_with_what_is_needed_to_use_it():
     exp = dict(zip(about["exp_names"], np.asarray(coeffs.exp_coeffs).T, strict=True))
     for a, b in (("eyeBlink_L", "eyeBlink_R"), ("jawLeft", "jawRight"), ("jawOpen", "jawOpen")):
         np.testing.assert_allclose(exp[a], exp[b][::-1], atol=1e-5)
+
+
+def test_looks_from_beside_are_told_as_one_from_the_middle():
+    """One head seen through the shifted windows: its pose before each camera, brought back, is one."""
+    middle, side = jnp.asarray([0.0, -0.2, 0.1]), 112
+    pose = Pose(jnp.asarray([[0.1, -0.2, 0.05]]), jnp.asarray([[0.2, -0.1, 0.3]]))
+    straight = network_camera(jnp.full((1, 2), side / 2), jnp.full((1,), float(side)))
+    shifts = [network_camera(jnp.asarray([[56.0 + x, 56.0 + y]]), jnp.full((1,), 112.0)) for x, y in LOOKS]
+    seen = [repose(pose, middle, straight, camera) for camera in shifts]
+    assert np.abs(seen[0].euler - seen[1].euler).max() > 1e-3
+    euler, place = (jnp.concatenate([getattr(p, n) for p in seen]) for n in ("euler", "translation"))
+    said = FaceCoeffs(
+        jnp.zeros((3, 2)),
+        jnp.arange(3.0)[:, None],
+        jnp.zeros((3, 1)),
+        Pose(euler, place),
+        jnp.zeros((3, 3, 9)),
+    )
+    told = as_one_look(said, middle, side)
+    np.testing.assert_allclose(told.pose.euler, pose.euler, atol=1e-5)
+    np.testing.assert_allclose(told.pose.translation, pose.translation, atol=1e-4)
+    np.testing.assert_allclose(told.exp_coeffs, [[1.0]])
 
 
 def test_no_face_at_all_has_no_square():
