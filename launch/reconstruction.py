@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,11 @@ from talkjax.evaluate.one_shot import one_shot_figures
 from talkjax.nets.reconstruction_net import CoeffSizes, ReconstructionNet
 from talkjax.nets.reconstruction_small import SmallReconstructionNet
 from talkjax.rng import stream_key
-from talkjax.tasks.reconstruction import ReconstructionBatch, ReconstructionTask
+from talkjax.tasks.reconstruction import ReconstructionBatch, ReconstructionState, ReconstructionTask
 from talkjax.track.durable import write_json
 from talkjax.train.feed import TrainInput
 from talkjax.train.job import Job, Phase
-from talkjax.train.params_file import save_params
+from talkjax.train.params_file import load_params, save_params
 from talkjax.train.sharding import Rows
 from talkjax.types import FaceModel
 
@@ -128,7 +129,7 @@ def make_job(config: ReconstructionConfig, corpus: str | None) -> Job:
 
     return Job(
         name=f"reconstruction_{config.preset}",
-        init=task.init,
+        init=_started(task, config) if config.start_from else task.init,
         phases=[Phase(0, task.train_step)],
         input_for=input_for,
         corpus=folder.digest if folder else "",
@@ -136,6 +137,33 @@ def make_job(config: ReconstructionConfig, corpus: str | None) -> Job:
         evaluate=evaluate,
         finish=finish,
     )
+
+
+def _started(task: ReconstructionTask, config: ReconstructionConfig) -> Callable[[], ReconstructionState]:
+    """`init` with an earlier run's parameters.
+
+    Raises:
+      InputError: they are not those of this network.
+    """
+    tree, about = load_params(Path(config.start_from))
+    fresh = jax.eval_shape(task.init)
+    wanted = {"params": fresh.params} | ({"batch_stats": fresh.batch_stats} if fresh.batch_stats else {})
+    if jax.tree.map(np.shape, tree) != jax.tree.map(lambda x: x.shape, wanted):
+        raise InputError(
+            f"{config.start_from} is a {about.get('kind')} network of width {about.get('width')}",
+            expected=f"preset {config.preset}, width {config.width}, units {config.units}, the same model",
+            fix="set the width and units of that run",
+            code="bad_config",
+        )
+    tree = jax.tree.map(lambda x: np.asarray(x, np.float32), tree)
+
+    def init() -> ReconstructionState:
+        state = task.init()
+        params = jax.tree.map(jnp.asarray, tree["params"])
+        stats = jax.tree.map(jnp.asarray, tree.get("batch_stats", {}))
+        return dataclasses.replace(state, params=params, average=params, batch_stats=stats)
+
+    return init
 
 
 def _held_out(

@@ -249,6 +249,7 @@ class ReconstructionConfig(PretrainConfig):
         0, "faces drawn without a corpus that stay on the device, renewed steadily; 0: none", minimum=0
     )
     reuse: int = option(4, "how often a face of the pool is used, on average", minimum=1)
+    start_from: str = option("", "weights.npz of an earlier run of the same network; empty: begin at random")
 
 
 @dataclass(frozen=True)
@@ -416,8 +417,9 @@ class TrackConfig(Config):
         "landmarks",
         "landmarks; photometric (then moved until the skin's colors agree in all frames too, about as long "
         "again); network (no fit: the small reconstruction network's answers, for --model=ict); guided "
-        "(those, moved toward the landmarks)",
-        choices=("landmarks", "photometric", "network", "guided"),
+        "(those, moved toward the landmarks); joint (those, then identity, texture, light, pose and "
+        "expression in one fit to the pictures: the best for --model=ict)",
+        choices=("landmarks", "photometric", "network", "guided", "joint"),
     )
     texture_modes: int = option(
         0, "also keep N components of how the texture changes from frame to frame", minimum=0, maximum=64

@@ -39,6 +39,7 @@ from talkjax.face.lighting import irradiance
 from talkjax.face.model import face_verts
 from talkjax.face.points import LandmarkPart, at_vertices, landmark_part
 from talkjax.face.pose import apply_pose, rotation
+from talkjax.face.rings import four_neighbors, ring_normals
 from talkjax.numerics import einsum, normalize
 from talkjax.raster.camera import project, to_clip
 from talkjax.raster.interpolate import interpolate
@@ -125,31 +126,6 @@ def _between_eyes(mean: np.ndarray, regions: HeadRegions) -> np.ndarray:
     """Middle between the outer corners of the eyes, model space: from the eyeballs, which all heads have."""
     eyes = mean[regions.eye > 0].mean(0)
     return np.array([0.0, eyes[1] - 0.01, eyes[2] - 0.12])
-
-
-def four_neighbors(mean: np.ndarray, faces: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Four neighbors [v 4] around every vertex, counter-clockwise: their diagonals span its tangent plane.
-
-    The cross product of the diagonals is the normal for a quarter of the cost of summing over triangles.
-    """
-    pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    pairs = np.unique(np.concatenate([pairs, pairs[:, ::-1]]), axis=0)
-    at, other = pairs.T
-    n = normals[at]
-    side = np.cross(n, np.where(np.abs(n[:, :1]) < 0.8, (1.0, 0, 0), (0, 1.0, 0)))
-    edge = mean[other] - mean[at]
-    angle = np.arctan2((edge * np.cross(n, side)).sum(-1), (edge * side).sum(-1))
-    order = np.lexsort((angle, at))
-    count = np.bincount(at, minlength=len(mean))
-    first = np.cumsum(count) - count
-    quarter = (np.arange(4)[None] * count[:, None]) // 4
-    return other[order][first[:, None] + quarter].astype(np.int32)
-
-
-def ring_normals(verts: Float[Array, "*b v 3"], rings: np.ndarray) -> Float[Array, "*b v 3"]:
-    """Unit normals from `four_neighbors`."""
-    a, b, c, d = (jnp.take(verts, rings[:, k], axis=-2) for k in range(4))
-    return normalize(jnp.cross(a - c, b - d))
 
 
 def albedo(stage: FaceStage, paint: Paint) -> tuple[Float[Array, "n v 3"], Float[Array, "n v"]]:

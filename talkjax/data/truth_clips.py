@@ -13,7 +13,7 @@ import numpy as np
 
 from talkjax.data.face_samples import Draws
 from talkjax.data.picture_spoil import to_uint8
-from talkjax.data.synthetic_faces import FaceScenes, FaceStage, compose, sample_scenes, scene_truth
+from talkjax.data.synthetic_faces import FaceScenes, FaceStage, FaceTruth, compose, sample_scenes, scene_truth
 from talkjax.face.pose import rotation
 from talkjax.numerics import einsum
 from talkjax.types import Camera, Pose
@@ -36,6 +36,7 @@ class TruthClip(NamedTuple):
     frames: np.ndarray
     id_coeffs: np.ndarray
     exp_coeffs: np.ndarray
+    tex_coeffs: np.ndarray
     pose: Pose
     camera: Camera
     sh_coeffs: np.ndarray
@@ -43,7 +44,7 @@ class TruthClip(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("stage", "count", "side"))
-def _draw(stage: FaceStage, key: jax.Array, count: int, side: int) -> tuple[jax.Array, FaceScenes, jax.Array]:
+def _draw(stage: FaceStage, key: jax.Array, count: int, side: int) -> tuple[jax.Array, FaceScenes, FaceTruth]:
     keys = jax.random.split(key, 5)
     scenes = sample_scenes(stage, keys[0], count, side)
     first = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), scenes)
@@ -60,7 +61,7 @@ def _draw(stage: FaceStage, key: jax.Array, count: int, side: int) -> tuple[jax.
     )
     scenes = dataclasses.replace(first, exp_coeffs=scenes.exp_coeffs, pose=pose, camera=camera)
     picture = compose(stage, scenes, keys[2:], side, False)
-    return picture, scenes, scene_truth(stage, scenes, side).landmarks
+    return picture, scenes, scene_truth(stage, scenes, side)
 
 
 def ground_truth_clips(
@@ -68,14 +69,15 @@ def ground_truth_clips(
 ) -> Iterator[TruthClip]:
     """Clips that are a pure function of the key, without occluders and camera faults; one at a time."""
     for k in range(n_clips):
-        pictures, scenes, landmarks = _draw(stage, jax.random.fold_in(key, k), n_frames, side)
+        pictures, scenes, truth = _draw(stage, jax.random.fold_in(key, k), n_frames, side)
         one = jax.tree.map(lambda x: x[0], scenes.camera)
         yield TruthClip(
             frames=to_uint8(pictures),
             id_coeffs=np.asarray(scenes.id_coeffs[0]),
             exp_coeffs=np.asarray(scenes.exp_coeffs),
+            tex_coeffs=np.asarray(truth.coeffs.tex_coeffs[0]),
             pose=scenes.pose,
             camera=one,
             sh_coeffs=np.asarray(scenes.sh_coeffs[0]),
-            landmarks=np.asarray(landmarks),
+            landmarks=np.asarray(truth.landmarks),
         )

@@ -35,6 +35,7 @@ from talkjax.track.clip_fit import ClipFit, fit_clip, fit_of_network, guided
 from talkjax.track.clip_texture import ClipTexture, frame_verts, texture_of_clip
 from talkjax.track.durable import write_json
 from talkjax.track.face_glb import face_glb
+from talkjax.track.joint_clip import fit_clip_jointly
 from talkjax.track.landmarks import LandmarkTrack, load_landmark_models, track_landmarks
 from talkjax.track.model_choice import LIFTED, ModelChoice, choose_model
 from talkjax.track.overlay import Overlay
@@ -130,10 +131,13 @@ def _fit(
     clip: Path, found: LandmarkTrack, camera: Camera, choice: ModelChoice, config: TrackConfig
 ) -> ClipFit:
     frames = _frames(clip, config, len(found.valid))
-    if config.fit not in ("network", "guided"):
+    if config.fit in ("landmarks", "photometric"):
         frame = _in_order(frames) if config.fit == "photometric" else None
         return fit_clip(found.landmarks, found.valid, camera, choice.model, frame)
-    fit = fit_of_network(regress_clip(found.landmarks, found.valid, camera, frames), choice.model)
+    said = regress_clip(found.landmarks, found.valid, camera, frames)
+    if config.fit == "joint":
+        return fit_clip_jointly(said, choice.model, found.landmarks, camera)
+    fit = fit_of_network(said, choice.model)
     return fit if config.fit == "network" else guided(fit, found.landmarks, camera)
 
 

@@ -37,12 +37,15 @@ class Regressed(NamedTuple):
 
     coeffs: of the model `model` with expression axes `exp_names`; the pose is that before the clip's camera.
     valid: frames with landmarks to cut by; others repeat the nearest one.
+    crops, squares: what the network saw of each frame [t s s 3] uint8, and where that is.
     """
 
     coeffs: FaceCoeffs
     valid: np.ndarray
     model: str
     exp_names: tuple[str, ...]
+    crops: np.ndarray
+    squares: CropTrack
 
     def identity(self) -> np.ndarray:
         """id_coeffs [k] of the clip: the median over its frames."""
@@ -150,14 +153,20 @@ def regress_clip(
     """
     answer, about = small_network()
     squares, seen = face_squares(landmarks, valid, camera)
-    crops = [
-        cut(frame, squares.center[k], float(squares.side[k]), about["side"]) for k, frame in enumerate(frames)
-    ]
-    padded = np.stack(crops + crops[-1:] * (-len(crops) % BATCH))
-    parts = [jax.device_get(answer(padded[i : i + BATCH])) for i in range(0, len(padded), BATCH)]
+    crops = np.stack(
+        [
+            cut(frame, squares.center[k], float(squares.side[k]), about["side"])
+            for k, frame in enumerate(frames)
+        ]
+    )
+    parts = []
+    for i in range(0, len(crops), BATCH):
+        part = crops[i : i + BATCH]
+        rest = np.repeat(part[-1:], BATCH - len(part), 0)
+        parts.append(jax.device_get(answer(np.concatenate([part, rest]))))
     said: FaceCoeffs = jax.tree.map(lambda *x: np.concatenate(x)[: len(crops)], *parts)
     network = network_camera(jnp.asarray(squares.center), jnp.asarray(squares.side))
     whole = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(crops), *x.shape)), camera)
     pose = repose(said.pose, jnp.asarray(about["head_center"], jnp.float32), network, whole)
     said = dataclasses.replace(said, pose=jax.device_get(pose))
-    return Regressed(said, seen, about["model"], tuple(about["exp_names"]))
+    return Regressed(said, seen, about["model"], tuple(about["exp_names"]), crops, squares)

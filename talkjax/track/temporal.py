@@ -112,14 +112,21 @@ class DataTerm(Protocol):
 
 
 def smooth_track(
-    model: FaceModel, track: FaceTrack, landmarks: np.ndarray, camera: Camera, term: DataTerm
+    model: FaceModel,
+    track: FaceTrack,
+    landmarks: np.ndarray,
+    camera: Camera,
+    term: DataTerm,
+    mark_weight: float = _DATA_SHARE,
 ) -> FaceTrack:
-    """The track moved to agree with one more term, under the same prior over time."""
+    """The track moved to agree with one more term, under the same prior over time; `mark_weight` is of a
+    landmark's squared error in % of the eye distance."""
     valid = np.asarray(track.valid)
     observed, scale = gn.observations(landmarks, valid)
     start = np.concatenate(
         [np.asarray(p) for p in (track.pose.euler, track.pose.translation, track.exp_coeffs)], 1
     )
+    scale = scale * np.float32(np.sqrt(mark_weight / _DATA_SHARE))
     problem = gn.make_problem(model, camera, free_identity=False)
     weight = _acceleration_weight(model.exp_names)
     theta = _smooth_windows(problem, start.astype(np.float64), observed, scale, weight, term)

@@ -24,7 +24,7 @@ from talkjax.assets.model_file import load_model
 from talkjax.data.face_shards import FaceRows, joined
 from talkjax.data.head_regions import skin_weight
 from talkjax.data.identity_faces import AT_ONCE, drawn_people
-from talkjax.data.synthetic_faces import FaceStage, ring_normals
+from talkjax.data.synthetic_faces import FaceStage
 from talkjax.evaluate.identity import pair_scores, verification
 from talkjax.evaluate.reconstruction import pose_error
 from talkjax.face.lighting import irradiance

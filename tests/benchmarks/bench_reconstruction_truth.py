@@ -4,7 +4,8 @@
     python -m tests.benchmarks.bench_reconstruction_truth --model=FULL_HEAD.npz --weights=runs/.../weights.npz
 
 Rows: landmarks + fit with the identity of one frame, with that of the clip, the same from the true landmarks
-(what the landmark network costs), the network's one shot (with --weights), the mean face. Columns: shape of
+(what the landmark network costs), with --weights the network's one shot and the fits that start from it,
+the mean face. Columns: shape of
 the neutral face and of the face as it moves (rms after alignment, % of the distance between the outer corners
 of the eyes), pose (degrees), expression (mean absolute, 0-1), landmarks (% of the same distance). Frames are
 fitted one by one: there is no motion between them for `fit_clip`'s prior.
@@ -12,11 +13,12 @@ fitted one by one: there is no motion between them for `fit_clip`'s prior.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import app, flags
@@ -39,10 +41,14 @@ from talkjax.face.pose import rotation
 from talkjax.track import gauss_newton as gn
 from talkjax.track.bundle import bundle_adjust, initial_theta
 from talkjax.track.clip_fit import STATISTICAL_ID_PRIOR
-from talkjax.track.crop import SIDE_DM, cut
+from talkjax.track.crop import SIDE_DM, CropTrack, cut, stack_cameras
 from talkjax.track.guided_fit import fit_about
+from talkjax.track.joint_clip import joint_start, skin_of
+from talkjax.track.joint_fit import JointFit, Marks, fit_jointly
 from talkjax.track.landmarks import load_landmark_models, track_landmarks
-from talkjax.types import FaceModel, Pose
+from talkjax.track.regressed import Regressed
+from talkjax.track.shading import ShadedSkin
+from talkjax.types import FaceCoeffs, FaceModel, Pose
 
 MODEL = flags.DEFINE_string("model", None, "full head of ICT-FaceKit, npz", required=True)
 CLIPS = flags.DEFINE_integer("clips", 30, "how many people")
@@ -125,10 +131,16 @@ def load_network(path: str) -> Any:
     return jax.jit(lambda images: net.apply(variables, images.astype(jnp.float32) / 255)), about["side"]
 
 
-def one_shot(
-    predict: Any, side: int, stage: FaceStage, clip: TruthClip, marks: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, Pose]:
-    """(id, exp, pose) from squares around the mean face laid over the landmarks."""
+class Shot(NamedTuple):
+    """What the network says of a clip's frames (pose before the clip's camera), and what it saw."""
+
+    said: FaceCoeffs
+    crops: np.ndarray
+    squares: CropTrack
+
+
+def one_shot(predict: Any, side: int, stage: FaceStage, clip: TruthClip, marks: np.ndarray) -> Shot:
+    """From squares around the mean face laid over the landmarks."""
     theta = initial_theta(stage.model, marks, clip.camera)
     middle = theta[:, 3:6] + np.einsum("tij,j->ti", np.asarray(rotation(theta[:, :3])), stage.head_center)
     scale = float(clip.camera.focal) / (float(clip.camera.distance) - middle[:, 2])
@@ -139,7 +151,20 @@ def one_shot(
     network = network_camera(jnp.asarray(center, jnp.float32), jnp.asarray(sides, jnp.float32))
     camera = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(crops), *x.shape)), clip.camera)
     pose = repose(said.pose, jnp.asarray(stage.head_center), network, camera)
-    return np.asarray(said.id_coeffs), np.asarray(said.exp_coeffs), pose
+    said = jax.tree.map(np.asarray, dataclasses.replace(said, pose=pose))
+    return Shot(said, crops, CropTrack(np.float32(center), np.float32(sides)))
+
+
+def joint(model: FaceModel, skin: ShadedSkin, shot: Shot, clip: TruthClip, marks: np.ndarray) -> JointFit:
+    """`fit_jointly` of all frames; the model's texture is that of painted people where it has none."""
+    names = model.exp_names
+    valid = np.ones(len(marks), bool)
+    said = Regressed(shot.said, valid, model.name, names, shot.crops, shot.squares)
+    cameras = stack_cameras(clip.camera, shot.squares, shot.crops.shape[1])
+    problem = gn.make_problem(model, clip.camera, free_identity=True)
+    seen = Marks(problem, *gn.observations(marks, valid))
+    start = joint_start(said, np.arange(len(marks)))
+    return fit_jointly(skin, start, shot.crops, cameras, np.asarray(model.exp_signed), seen)
 
 
 def about(
@@ -155,6 +180,7 @@ def main(argv: list[str]) -> None:
     stage = FaceStage.of(load_model(Path(MODEL.value)))
     models, judge = load_landmark_models(), Judge(stage)
     network = load_network(WEIGHTS.value) if WEIGHTS.value else None
+    skin = skin_of(stage.model)
     lost, seconds = 0, defaultdict(float)
     for clip in ground_truth_clips(stage, jax.random.key(SEED.value), CLIPS.value):
         tracks = [track_landmarks([frame], models) for frame in clip.frames]
@@ -183,7 +209,8 @@ def main(argv: list[str]) -> None:
             seconds[name] += time.perf_counter() - begin
             judge.add(name, part, alpha, theta[:, 6:], theta[:, :3], 0.0 if "true" in name else off)
         if network is not None:
-            alpha, exp, pose = one_shot(*network, stage, part, marks)
+            shot = one_shot(*network, stage, part, marks)
+            alpha, exp, pose = shot.said.id_coeffs, shot.said.exp_coeffs, shot.said.pose
             judge.add("network, one shot", part, alpha, exp, np.asarray(pose.euler), off)
             for name, mean in (("network, identity of clip", True), ("network + landmarks", False)):
                 alpha = np.repeat(np.median(alpha, 0)[None], len(alpha), 0) if mean else alpha
@@ -191,6 +218,11 @@ def main(argv: list[str]) -> None:
                 if not mean:
                     theta = about(stage.model, alpha, theta, marks, clip.camera)
                 judge.add(name, part, alpha, theta[:, 6:], theta[:, :3], off)
+            begin = time.perf_counter()
+            found = joint(stage.model, skin, shot, part, marks)
+            seconds["joint"] += time.perf_counter() - begin
+            alpha = np.repeat(found.id_coeffs[None], len(marks), 0)
+            judge.add("joint fit", part, alpha, found.theta[:, 6:], found.theta[:, :3], off)
         zeros = np.zeros((len(marks), len(clip.id_coeffs)))
         still = initial_theta(stage.model, marks, clip.camera)
         judge.add("mean face, rigid", part, zeros, still[:, 6:], still[:, :3], off)
