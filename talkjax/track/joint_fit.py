@@ -18,13 +18,21 @@ from jaxtyping import Float, UInt8
 
 from talkjax.track import gauss_newton as gn
 from talkjax.track.guided_fit import POSE_SIGMA
-from talkjax.track.shading import CROP, N_LIGHT, FrameView, ShadedSkin, color_blocks, color_cost, weights_of
+from talkjax.track.shading import (
+    CROP,
+    N_LIGHT,
+    OUTLIER,
+    FrameView,
+    ShadedSkin,
+    color_blocks,
+    color_cost,
+    weights_of,
+)
 from talkjax.types import Camera
 
-STRENGTH = 300.0
-"""Weight of one vertex' squared color difference (colors in [0, 1]) beside deviations in sigmas. Vertices are
-wrong together, so it is less than one over a color's variance. On 20 drawn people (not those of
-docs/reconstruction.md) 100 gave 1.23 %, 1.01 degrees, 0.058; 300 gives 1.28 %, 0.96 degrees, 0.053."""
+STRENGTH = 1.0
+"""How many independent measurements the color of one vertex is worth. Their variance is measured on the clip
+itself (`Pictures.look`), so that skin which the model's axes cannot paint bends nothing."""
 
 ID_SIGMA, TEX_SIGMA, LIGHT_SIGMA = 0.8, 1.0, 0.3
 """Of the network's answers for a clip (medians over its frames)."""
@@ -37,6 +45,13 @@ MARK_WEIGHT = 0.03
 """Of a landmark's squared error in % of the eye distance. On drawn faces, where all landmarks are off alike,
 none are better (1.18 %, 1.01 degrees without, 1.33 %, 1.17 degrees with 0.05); on a real face, whose colors
 the painted axes know less well, they keep lips and lids in place."""
+
+DIFFERENT_FRAMES = 0.5
+"""What the model lacks of a person, it lacks in every frame: of what they share, all frames tell no more than
+so many that err independently. 2, 0.5 on 20 drawn people: 1.26, 1.31 %; identity of the development clip at
+most 3.6, 2.1 standard deviations (4.3 and more without)."""
+
+LEAST_VARIANCE = 4e-4  # of a color (its three channels together), where a picture is all too good
 
 _ITERATIONS = 6
 _LOOK_AGAIN = (2, 4)  # iterations before which visibility is decided anew
@@ -62,14 +77,16 @@ class Marks(NamedTuple):
 
 
 class JointFit(NamedTuple):
-    """id_coeffs [k], tex_coeffs [x], sh_coeffs [3 9]: of the clip. theta [t 6+e] of its frames. cost: of the
-    start and after each step."""
+    """id_coeffs [k], tex_coeffs [x], sh_coeffs [3 9]: of the clip. theta [t 6+e] of its frames.
+
+    color_rms: difference of colors at the start and the end, three channels together, outliers cut.
+    """
 
     id_coeffs: np.ndarray
     tex_coeffs: np.ndarray
     sh_coeffs: np.ndarray
     theta: np.ndarray
-    cost: tuple[float, ...]
+    color_rms: tuple[float, float]
 
     @property
     def shared(self) -> np.ndarray:
@@ -97,20 +114,25 @@ class Pictures:
         n = skin.counted.shape[0]
         self.skin, self.crops, self.cameras = skin, crops, cameras
         self.weight = np.zeros((len(crops), n), np.float32)
+        self.variance = OUTLIER**2
         self.albedo_gap = np.zeros((n, 3), np.float32) if albedo_gap is None else albedo_gap
 
     def rows(self, low: int, high: int) -> Pictures:
         cameras = jax.tree.map(lambda x: x[low:high], self.cameras)
         part = Pictures(self.skin, self.crops[low:high], cameras, self.albedo_gap)
-        part.weight = self.weight[low:high]
+        part.weight, part.variance = self.weight[low:high], self.variance
         return part
 
     def look(self, shared: np.ndarray, theta: np.ndarray, used: np.ndarray | None = None) -> None:
-        """Decides anew which vertices each frame shows; none in frames that are not `used` [t]."""
+        """Decides anew which vertices each frame shows, none in frames that are not `used` [t], and how far
+        off colors are."""
         for k in range(len(theta)):
             if used is None or used[k]:
                 seen = weights_of(self.skin, np.float32(shared), np.float32(theta[k]), self.view(k).camera)
                 self.weight[k] = np.asarray(seen)
+        self.variance = OUTLIER**2
+        mean = self.cost(shared, theta).sum() / STRENGTH / max(float(self.weight.sum()), 1.0) * OUTLIER**2
+        self.variance = max(mean, LEAST_VARIANCE)
 
     def blocks(self, shared: np.ndarray, theta: np.ndarray) -> gn.Blocks:
         """Of every frame; unknowns are (theta, shared)."""
@@ -119,14 +141,14 @@ class Pictures:
             at = np.float32(shared), self.albedo_gap, np.float32(theta[k])
             parts.append(color_blocks(self.skin, *at, self.view(k)))
         stacked = (np.array([np.asarray(p[i]) for p in parts], np.float64) for i in range(3))
-        return gn.Blocks(*(STRENGTH * values for values in stacked))
+        return gn.Blocks(*(STRENGTH / self.variance * values for values in stacked))
 
     def cost(self, shared: np.ndarray, theta: np.ndarray) -> np.ndarray:
         """[t]."""
         out = np.zeros(len(theta))
         for k in range(len(theta)):
             at = np.float32(shared), self.albedo_gap, np.float32(theta[k])
-            out[k] = STRENGTH * float(color_cost(self.skin, *at, self.view(k)))
+            out[k] = STRENGTH / self.variance * float(color_cost(self.skin, *at, self.view(k)))
         return out
 
     def view(self, k: int) -> FrameView:
@@ -158,15 +180,19 @@ def fit_jointly(
     n_id, n_tex = len(start.id_coeffs), len(start.tex_coeffs)
     sigmas = [(ID_SIGMA, n_id), (TEX_SIGMA, n_tex), (LIGHT_SIGMA, N_LIGHT)]
     stiff_shared = np.concatenate([np.full(n, s) for s, n in sigmas]) ** -2.0
+    plain = np.concatenate([np.ones(n_id + n_tex), np.zeros(N_LIGHT)])  # the model's own sigmas
+    repeated = max(len(theta) / DIFFERENT_FRAMES, 1.0)
+    stiff_shared, plain = repeated * stiff_shared, repeated * plain
 
     def total(shared: np.ndarray, theta: np.ndarray) -> float:
-        prior = ((shared - first_shared) ** 2 * stiff_shared).sum() + network_prior(theta - first)[0].sum()
+        prior = ((shared - first_shared) ** 2 * stiff_shared).sum() + (shared**2 * plain).sum()
+        prior += network_prior(theta - first)[0].sum()
         if marks is not None:
             prior += MARK_WEIGHT * gn.data_cost(marks.problem, theta, shared[:n_id], *marks[1:]).sum()
         return float(pictures.cost(shared, theta).sum() + prior)
 
     pictures.look(shared, theta)
-    mu, costs = 1e-3, [total(shared, theta)]
+    mu, first_variance = 1e-3, pictures.variance
     for iteration in range(_ITERATIONS):
         if iteration in _LOOK_AGAIN:
             pictures.look(shared, theta)
@@ -182,19 +208,20 @@ def fit_jointly(
         _, prior_gradient, stiff = network_prior(theta - first)
         hessian[:, range(size), range(size)] += stiff
         gradient[:, :size] += prior_gradient
-        common = hessian[:, size:, size:].sum(0) + np.diag(stiff_shared)
-        pull = gradient[:, size:].sum(0) + (shared - first_shared) * stiff_shared
+        common = hessian[:, size:, size:].sum(0) + np.diag(stiff_shared + plain)
+        pull = gradient[:, size:].sum(0) + (shared - first_shared) * stiff_shared + shared * plain
         for _ in range(_TRIES):
             own, together = arrow_step(hessian[:, :size], common, gradient[:, :size], pull, mu)
             trial_shared, trial = shared - together, bounded(theta - own, exp_signed)
             then = total(trial_shared, trial)
             if then < now:
                 shared, theta, mu = trial_shared, trial, mu / 5
-                costs.append(then)
                 break
             mu *= 8
+    pictures.look(shared, theta)
+    rms = float(np.sqrt(first_variance)), float(np.sqrt(pictures.variance))
     id_coeffs, tex_coeffs, sh = (np.asarray(x) for x in skin.split(jnp.asarray(shared, jnp.float32)))
-    return JointFit(id_coeffs, tex_coeffs, sh, theta, tuple(costs))
+    return JointFit(id_coeffs, tex_coeffs, sh, theta, rms)
 
 
 def network_prior(gap: Float[np.ndarray, "t m"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -56,7 +56,7 @@ class ShadedSkin:
     tex_basis: Float[Array, "x v 3"]
     counted: Float[Array, "v"]
     faces: Int[Array, "f 3"]
-    topology: Topology = struct.field(pytree_node=False)
+    topology: Topology
 
     @property
     def n_shared(self) -> int:

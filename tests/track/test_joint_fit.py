@@ -152,8 +152,7 @@ def test_a_drawn_person_is_found_from_where_the_network_would_be(scene):
     )
     signed = np.asarray(scene.stage.model.exp_signed)
     found = fit_jointly(scene.skin, start, scene.crops, scene.cameras, signed)
-    assert all(b < a for a, b in zip(found.cost, found.cost[1:], strict=False)) and len(found.cost) > 3
-    assert found.cost[-1] < 0.6 * found.cost[0]
+    assert found.color_rms[1] < 0.7 * found.color_rms[0]
 
     def turned(x: np.ndarray) -> np.ndarray:
         return pose_error(
@@ -169,8 +168,7 @@ def test_a_drawn_person_is_found_from_where_the_network_would_be(scene):
     plain, personal = (Pictures(scene.skin, scene.crops, scene.cameras, values) for values in (None, gap))
     for pictures in (plain, personal):
         pictures.look(found.shared, found.theta)
-    one, other = (p.cost(found.shared, found.theta).sum() for p in (plain, personal))
-    assert other < 0.7 * one  # the person's own spots are no error any more
+    assert personal.variance < 0.95 * plain.variance  # the person's own spots are no error any more
     part = personal.rows(1, 3)
     np.testing.assert_allclose(
         part.cost(found.shared, found.theta[1:3]), personal.cost(found.shared, found.theta)[1:3], rtol=1e-6
@@ -212,4 +210,4 @@ def test_a_real_clip_lies_where_its_landmarks_do(clip_frames, models):
     assert after < before and after < 4.0  # % of the eye distance
     squares = crop_track(fit.track.pose, camera, fit.model)
     assert np.abs(squares.center - said.squares.center)[valid].max() < 0.1 * said.squares.side.max()
-    assert np.asarray(fit.track.exp_coeffs).min() >= 0 and np.abs(fit.id_coeffs).max() < 4
+    assert np.asarray(fit.track.exp_coeffs).min() >= 0 and np.abs(fit.id_coeffs).max() < 3
