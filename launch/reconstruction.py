@@ -28,7 +28,7 @@ from talkjax.nets.reconstruction_net import CoeffSizes, ReconstructionNet
 from talkjax.nets.reconstruction_small import SmallReconstructionNet
 from talkjax.rng import stream_key
 from talkjax.tasks.reconstruction import ReconstructionBatch, ReconstructionState, ReconstructionTask
-from talkjax.track.durable import write_json
+from talkjax.track.durable import file_sha256, write_json
 from talkjax.train.feed import TrainInput
 from talkjax.train.job import Job, Phase
 from talkjax.train.params_file import load_params, save_params
@@ -118,7 +118,8 @@ def make_job(config: ReconstructionConfig, corpus: str | None) -> Job:
             "exp_names": list(stage.model.exp_names),
             "head_center": [round(float(x), 5) for x in stage.head_center],
             "faces_sha256": folder.digest if folder else "",
-            "config": json.loads(config.to_json()),
+            "config": json.loads(config.to_json()) | _without_folders(config),
+            "start_sha256": file_sha256(Path(config.start_from)) if config.start_from else "",
             "report": figures,
         }
         tree = {"params": half}
@@ -137,6 +138,11 @@ def make_job(config: ReconstructionConfig, corpus: str | None) -> Job:
         evaluate=evaluate,
         finish=finish,
     )
+
+
+def _without_folders(config: ReconstructionConfig) -> dict[str, str]:
+    """The settings that are files, by name: where they lay means nothing elsewhere."""
+    return {name: Path(getattr(config, name)).name for name in ("start_from", "face_model")}
 
 
 def _started(task: ReconstructionTask, config: ReconstructionConfig) -> Callable[[], ReconstructionState]:

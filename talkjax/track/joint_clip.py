@@ -101,8 +101,8 @@ def fit_clip_jointly(
     start = bounded(joint_start(said, np.arange(len(said.valid))).theta, signed)
     theta = start.copy()
     theta[chosen] = joint.theta
-    pictures = Pictures(skin, said.crops, cameras, albedo_gap(skin, joint, said.crops[chosen], some))
-    pictures.look(joint.shared, theta, said.valid)
+    gap = albedo_gap(skin, joint, said.crops[chosen], some)
+    pictures = Pictures.of(skin, said.crops, cameras, gap).look(joint.shared, theta, said.valid)
     alpha = np.zeros(model.id_basis.shape[0], np.float32)
     alpha[: len(joint.id_coeffs)] = joint.id_coeffs
     person = with_identity(model, jnp.asarray(alpha))
@@ -116,8 +116,7 @@ def fit_clip_jointly(
 def albedo_gap(skin: ShadedSkin, joint: JointFit, crops: np.ndarray, cameras: Camera) -> np.ndarray:
     """[v 3] what the person's skin has beside the model's axes: the mean difference of the frames that show
     a vertex, drawn to none."""
-    pictures = Pictures(skin, crops, cameras)
-    pictures.look(joint.shared, joint.theta)
+    pictures = Pictures.of(skin, crops, cameras).look(joint.shared, joint.theta)
     above = np.zeros((len(pictures.albedo_gap), 3))
     below = np.full((len(pictures.albedo_gap), 1), _GAP_PRIOR)
     for k, theta in enumerate(np.asarray(joint.theta, np.float32)):

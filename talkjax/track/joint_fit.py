@@ -8,6 +8,7 @@ what is a frame's own meet in a matrix shaped like an arrow: the frames' own blo
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import cv2
@@ -94,45 +95,59 @@ class JointFit(NamedTuple):
         return np.concatenate([self.id_coeffs, self.tex_coeffs, self.sh_coeffs.ravel()]).astype(np.float64)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class Pictures:
-    """The color term of some frames of a clip.
+    """The color term of some frames of a clip: a value, `look` gives the next one.
 
-    Args:
-      crops: head squares of `CROP` pixels; cameras: theirs [t].
-      albedo_gap: what the person's skin has beside the model's axes.
+    crops: head squares of `CROP` pixels; cameras: theirs [t]. albedo_gap: what the person's skin has beside
+    the model's axes. weight: how much each vertex counts in each frame. variance: of a color's error (three
+    channels together, outliers cut).
     """
 
-    def __init__(
-        self,
+    skin: ShadedSkin
+    crops: UInt8[np.ndarray, "t s s 3"]
+    cameras: Camera
+    albedo_gap: Float[np.ndarray, "v 3"]
+    weight: Float[np.ndarray, "t v"]
+    variance: float = OUTLIER**2
+
+    @classmethod
+    def of(
+        cls,
         skin: ShadedSkin,
         crops: UInt8[np.ndarray, "t s s 3"],
         cameras: Camera,
         albedo_gap: Float[np.ndarray, "v 3"] | None = None,
-    ) -> None:
+    ) -> Pictures:
+        """Frames of which nothing counts before the first `look`.
+
+        Raises:
+          ValueError: crops of another size.
+        """
         if crops.shape[1:] != (CROP, CROP, 3):
             raise ValueError(f"crops have shape {crops.shape}, expected [t {CROP} {CROP} 3]")
         n = skin.counted.shape[0]
-        self.skin, self.crops, self.cameras = skin, crops, cameras
-        self.weight = np.zeros((len(crops), n), np.float32)
-        self.variance = OUTLIER**2
-        self.albedo_gap = np.zeros((n, 3), np.float32) if albedo_gap is None else albedo_gap
+        gap = np.zeros((n, 3), np.float32) if albedo_gap is None else albedo_gap
+        return cls(skin, crops, cameras, gap, np.zeros((len(crops), n), np.float32))
 
     def rows(self, low: int, high: int) -> Pictures:
+        """Those of frames low .. high - 1."""
         cameras = jax.tree.map(lambda x: x[low:high], self.cameras)
-        part = Pictures(self.skin, self.crops[low:high], cameras, self.albedo_gap)
-        part.weight, part.variance = self.weight[low:high], self.variance
-        return part
+        return dataclasses.replace(
+            self, crops=self.crops[low:high], cameras=cameras, weight=self.weight[low:high]
+        )
 
-    def look(self, shared: np.ndarray, theta: np.ndarray, used: np.ndarray | None = None) -> None:
-        """Decides anew which vertices each frame shows, none in frames that are not `used` [t], and how far
-        off colors are."""
+    def look(self, shared: np.ndarray, theta: np.ndarray, used: np.ndarray | None = None) -> Pictures:
+        """Which vertices each frame shows from here, none in frames that are not `used` [t], and how far off
+        their colors are."""
+        weight = np.zeros_like(self.weight)
         for k in range(len(theta)):
             if used is None or used[k]:
-                seen = weights_of(self.skin, np.float32(shared), np.float32(theta[k]), self.view(k).camera)
-                self.weight[k] = np.asarray(seen)
-        self.variance = OUTLIER**2
-        mean = self.cost(shared, theta).sum() / STRENGTH / max(float(self.weight.sum()), 1.0) * OUTLIER**2
-        self.variance = max(mean, LEAST_VARIANCE)
+                at = np.float32(shared), np.float32(theta[k]), self.view(k).camera
+                weight[k] = np.asarray(weights_of(self.skin, *at))
+        raw = dataclasses.replace(self, weight=weight, variance=OUTLIER**2)
+        share = raw.cost(shared, theta).sum() / STRENGTH / max(float(weight.sum()), 1.0)
+        return dataclasses.replace(raw, variance=max(share * OUTLIER**2, LEAST_VARIANCE))
 
     def blocks(self, shared: np.ndarray, theta: np.ndarray) -> gn.Blocks:
         """Of every frame; unknowns are (theta, shared)."""
@@ -175,7 +190,7 @@ def fit_jointly(
     """
     shared = np.concatenate([start.id_coeffs, start.tex_coeffs, start.sh_coeffs.ravel()]).astype(np.float64)
     theta = bounded(np.array(start.theta, np.float64), exp_signed)
-    pictures = Pictures(skin, crops, cameras)
+    pictures = Pictures.of(skin, crops, cameras)
     first, first_shared = theta, shared
     n_id, n_tex = len(start.id_coeffs), len(start.tex_coeffs)
     sigmas = [(ID_SIGMA, n_id), (TEX_SIGMA, n_tex), (LIGHT_SIGMA, N_LIGHT)]
@@ -191,11 +206,11 @@ def fit_jointly(
             prior += MARK_WEIGHT * gn.data_cost(marks.problem, theta, shared[:n_id], *marks[1:]).sum()
         return float(pictures.cost(shared, theta).sum() + prior)
 
-    pictures.look(shared, theta)
+    pictures = pictures.look(shared, theta)
     mu, first_variance = 1e-3, pictures.variance
     for iteration in range(_ITERATIONS):
         if iteration in _LOOK_AGAIN:
-            pictures.look(shared, theta)
+            pictures = pictures.look(shared, theta)
         now = total(shared, theta)
         blocks = pictures.blocks(shared, theta)
         size = theta.shape[1]
@@ -218,7 +233,7 @@ def fit_jointly(
                 shared, theta, mu = trial_shared, trial, mu / 5
                 break
             mu *= 8
-    pictures.look(shared, theta)
+    pictures = pictures.look(shared, theta)
     rms = float(np.sqrt(first_variance)), float(np.sqrt(pictures.variance))
     id_coeffs, tex_coeffs, sh = (np.asarray(x) for x in skin.split(jnp.asarray(shared, jnp.float32)))
     return JointFit(id_coeffs, tex_coeffs, sh, theta, rms)

@@ -109,14 +109,18 @@ def shaded_skin(front: FaceModel, skin: np.ndarray) -> ShadedSkin:
     )
 
 
-def albedo_of(skin: ShadedSkin, tex_coeffs: Float[Array, "x"]) -> Float[Array, "v 3"]:
-    """Albedo of the skin's vertices."""
-    return skin.tex_mean + einsum("x,xvc->vc", tex_coeffs, skin.tex_basis)
-
-
 def _local(skin: ShadedSkin, id_coeffs: Array, exp_coeffs: Array) -> Float[Array, "v 9"]:
     shape = skin.mean + einsum("k,kvc->vc", id_coeffs, skin.id_basis)
     return shape + einsum("e,evc->vc", exp_coeffs, skin.exp_basis)
+
+
+def _explained(
+    skin: ShadedSkin, shared: Array, albedo_gap: Array, theta: Array
+) -> tuple[Float[Array, "v 3"], Float[Array, "3 9"], Float[Array, "v 9"]]:
+    """Albedo, light with its constant, places and lines before the head's pose."""
+    id_coeffs, tex_coeffs, sh = skin.split(shared)
+    albedo = skin.tex_mean + einsum("x,xvc->vc", tex_coeffs, skin.tex_basis) + albedo_gap
+    return albedo, sh.at[:, 0].add(AMBIENT), _local(skin, id_coeffs, theta[gn.POSE_SIZE :])
 
 
 def _posed(local: Float[Array, "v 9"], pose: Float[Array, "6"]) -> tuple[Array, Array]:
@@ -185,10 +189,7 @@ def color_error(
     skin: ShadedSkin, shared: Array, albedo_gap: Array, theta: Array, view: FrameView
 ) -> Float[Array, "v 3"]:
     """Picture less model at every vertex; `albedo_gap` is what the person's skin has beside the axes."""
-    id_coeffs, tex_coeffs, sh = skin.split(shared)
-    light = sh.at[:, 0].add(AMBIENT)
-    albedo = albedo_of(skin, tex_coeffs) + albedo_gap
-    local = _local(skin, id_coeffs, theta[gn.POSE_SIZE :])
+    albedo, light, local = _explained(skin, shared, albedo_gap, theta)
     return _seen(local, theta[: gn.POSE_SIZE], albedo, light, view)
 
 
@@ -209,10 +210,7 @@ def color_blocks(
     view: FrameView,
 ) -> tuple[Array, Array, Array]:
     """(cost, J'r, J'J) of a frame for (theta, shared)."""
-    id_coeffs, tex_coeffs, sh = skin.split(shared)
-    light = sh.at[:, 0].add(AMBIENT)
-    albedo = albedo_of(skin, tex_coeffs) + albedo_gap
-    local = _local(skin, id_coeffs, theta[gn.POSE_SIZE :])
+    albedo, light, local = _explained(skin, shared, albedo_gap, theta)
     pose = theta[: gn.POSE_SIZE]
 
     def at(local: Array, pose: Array) -> Array:

@@ -74,9 +74,9 @@ def shared_of(start: JointStart) -> np.ndarray:
 
 
 def test_the_gradient_is_that_of_the_cost(scene):
-    pictures = Pictures(scene.skin, scene.crops, scene.cameras)
+    pictures = Pictures.of(scene.skin, scene.crops, scene.cameras)
     shared, theta = jnp.asarray(shared_of(scene.true)), jnp.asarray(scene.true.theta, jnp.float32)
-    pictures.look(shared, theta)
+    pictures = pictures.look(shared, theta)
     view = pictures.view(1)
     view = view._replace(crop=jnp.asarray(view.crop))
     gap = jnp.asarray(pictures.albedo_gap)
@@ -165,9 +165,10 @@ def test_a_drawn_person_is_found_from_where_the_network_would_be(scene):
     assert after < before
     assert (found.theta[:, 6:] >= 0).all()
     gap = albedo_gap(scene.skin, found, scene.crops, scene.cameras)
-    plain, personal = (Pictures(scene.skin, scene.crops, scene.cameras, values) for values in (None, gap))
-    for pictures in (plain, personal):
-        pictures.look(found.shared, found.theta)
+    plain, personal = (
+        Pictures.of(scene.skin, scene.crops, scene.cameras, values).look(found.shared, found.theta)
+        for values in (None, gap)
+    )
     assert personal.variance < 0.95 * plain.variance  # the person's own spots are no error any more
     part = personal.rows(1, 3)
     np.testing.assert_allclose(
@@ -177,7 +178,7 @@ def test_a_drawn_person_is_found_from_where_the_network_would_be(scene):
 
 def test_crops_of_another_size_and_models_without_color_are_refused(scene):
     with pytest.raises(ValueError, match="expected"):
-        Pictures(scene.skin, scene.crops[:, :64], scene.cameras)
+        Pictures.of(scene.skin, scene.crops[:, :64], scene.cameras)
     front = dataclasses.replace(face_measures(scene.stage).front, tex_mean=None)
     with pytest.raises(ValueError, match="no texture"):
         shaded_skin(front, np.ones(front.mean.shape[0], bool))

@@ -85,6 +85,7 @@ def test_the_network_ships_with_what_is_needed_to_use_it():
     left[:, :, 56:] //= 3
     coeffs = answer(np.concatenate([left, left[:, :, ::-1]]))
     sizes = about["sizes"]
+    assert not any("/" in str(value) for value in about["config"].values())  # no machine's folders
     assert coeffs.id_coeffs.shape == (2, sizes["id"]) and coeffs.exp_coeffs.shape == (2, sizes["exp"])
     assert coeffs.sh_coeffs.shape == (2, 3, 9) and np.isfinite(coeffs.exp_coeffs).all()
     assert len(about["exp_names"]) == sizes["exp"] and len(about["head_center"]) == 3
