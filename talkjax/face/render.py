@@ -14,10 +14,9 @@ from jaxtyping import Array, Float, Int
 from talkjax.face.lighting import irradiance
 from talkjax.face.model import face_verts, vertex_normals
 from talkjax.face.pose import apply_pose
-from talkjax.numerics import normalize
 from talkjax.raster.antialias import antialias
 from talkjax.raster.camera import to_clip
-from talkjax.raster.interpolate import interpolate
+from talkjax.raster.interpolate import interpolate_planes
 from talkjax.raster.rasterize import rasterize
 from talkjax.raster.texture import sample_texture
 from talkjax.raster.topology import Topology
@@ -93,15 +92,15 @@ class FaceRenderer:
         else:
             verts_clip = to_clip(verts_cam, camera, size, size)
         seen = rasterize(verts_clip, self.topology, size, size, backend=backend)
-        uvs = jnp.broadcast_to(self.model.uvs, (*verts_cam.shape[:-1], 2))
-        attributes = jnp.concatenate([uvs, self.normals(verts_cam), verts_clip[..., 3:]], axis=-1)
-        pixels = interpolate(attributes, seen, self.topology)
+        uv = interpolate_planes(jnp.asarray(self.model.uvs), seen, self.topology)
+        moving = jnp.concatenate([self.normals(verts_cam), verts_clip[..., 3:]], axis=-1)
+        *normal, depth = interpolate_planes(moving, seen, self.topology)
         region = jnp.asarray(self.model.face_region)[jnp.maximum(seen.face_id, 0)]
         return FaceMaps(
-            uv=pixels[..., :2],
-            normals=normalize(pixels[..., 2:5]),
+            uv=jnp.stack(uv, axis=-1),
+            normals=jnp.stack(_unit(*normal), axis=-1),
             region=jnp.where(seen.face_id >= 0, region, -1),
-            depth=pixels[..., 5],
+            depth=depth,
             seen=seen,
             verts_clip=verts_clip,
         )
@@ -109,8 +108,15 @@ class FaceRenderer:
 
 def light_map(maps: FaceMaps, sh_coeffs: Float[Array, "*b 3 9"]) -> Float[Array, "*b h w 3"]:
     """Spherical-harmonic light that falls on each pixel of the face (reference.md §2.2), at least 0."""
-    light = irradiance(maps.normals.reshape(*sh_coeffs.shape[:-2], -1, 3), sh_coeffs)
-    return jnp.maximum(light.reshape(maps.normals.shape), 0.0)
+    return jnp.maximum(irradiance(maps.normals, sh_coeffs), 0.0)
+
+
+def _unit(*xyz: Float[Array, "*b"]) -> list[Float[Array, "*b"]]:
+    """`normalize` channel by channel. Divided, not multiplied by an inverse: quotients are what XLA on CPU
+    does not compute anew for each color that reads them."""
+    squared = sum(x * x for x in xyz)
+    length = jnp.sqrt(jnp.where(squared > 0, squared, 1.0))  # no gradient through the length of zero
+    return [x / length for x in xyz]
 
 
 @partial(jax.jit, static_argnames=("renderer", "size"))

@@ -102,17 +102,32 @@ def locate(
     # total = 2 area_ndc * w0 w1 w2; area_px = area_ndc * width * height / 4
     threshold = (4 * _MIN_AREA_PX / (width * height)) * corner_w[0] * corner_w[1] * corner_w[2]
     usable = seen & (jnp.abs(total) > jnp.abs(threshold))
-    inverse = 1.0 / jnp.where(
-        usable, total, 1.0
-    )  # the unused branch must be finite too, or its gradient is NaN
+    shares = _shares(minors, jnp.where(usable, total, 1.0))  # finite also where unused, or the gradient is NaN
     fallback = jnp.where(seen, 1.0 / 3.0, 0.0)
-    bary = [jnp.where(usable, m * inverse, fallback) for m in minors]
+    bary = [jnp.where(usable, share, fallback) for share in shares]
     z = sum(b * c for b, c in zip(bary, corner_z, strict=True))
     w = bary[0] * corner_w[0] + bary[1] * corner_w[1] + bary[2] * corner_w[2]
     depth = jnp.where(seen, z / jnp.where(seen & (w != 0), w, 1.0), BACKGROUND_DEPTH)
     if not perspective:
         bary = _screen_linear(bary, corner_w, w)
     return jnp.stack(bary, axis=-1), depth
+
+
+@jax.custom_jvp
+def _shares(parts: list[Array], total: Array) -> list[Array]:
+    inverse = 1.0 / total
+    return [part * inverse for part in parts]
+
+
+@_shares.defjvp
+def _shares_jvp(
+    primals: tuple[list[Array], Array], tangents: tuple[list[Array], Array]
+) -> tuple[list[Array], list[Array]]:
+    """Quotients on purpose: they are what XLA on CPU computes once for all that read it. What comes back from
+    a picture passes here, and would otherwise be computed again, whole, for each of nine scatters."""
+    parts, total = primals
+    shares, slope = _shares(parts, total), tangents[1] / total
+    return shares, [d / total - share * slope for d, share in zip(tangents[0], shares, strict=True)]
 
 
 def _screen_linear(bary: list[Array], corner_w: list[Array], w: Array) -> list[Array]:

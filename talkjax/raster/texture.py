@@ -36,8 +36,9 @@ def sample_texture(
 def _bilinear(texture: Float[Array, "*b th tw c"], uv: Float[Array, "*b h w 2"]) -> Float[Array, "*b h w c"]:
     height, width, n_channels = texture.shape[-3:]
     uv = jnp.where(jnp.isfinite(uv), uv, 0.0)
-    x = jnp.clip(uv[..., 0] * width - 0.5, 0.0, width - 1.0)
-    y = jnp.clip(uv[..., 1] * height - 0.5, 0.0, height - 1.0)
+    u, v = jnp.unstack(uv, axis=-1)
+    x = jnp.clip(u * width - 0.5, 0.0, width - 1.0)
+    y = jnp.clip(v * height - 0.5, 0.0, height - 1.0)
     # the cell's first texel; at the last center the cell before it is used with weight 1
     left = jnp.minimum(jnp.floor(x), max(width - 2, 0)).astype(jnp.int32)
     top = jnp.minimum(jnp.floor(y), max(height - 2, 0)).astype(jnp.int32)
