@@ -46,12 +46,12 @@ def irradiance(
 ) -> Float[Array, "*b *n 3"]:
     """Light per colour channel at unit camera-space normals: Y . gamma, gamma = sh_coeffs with `AMBIENT`.
 
-    `*n` are vertices, or rows and columns of pixels. Band by band and not as a product of matrices: for that,
+    `*n` are vertices, or rows and columns of pixels; vertices may lack the batch and are then shared. Band by band and not as a product of matrices: for that,
     XLA on CPU writes nine numbers per pixel side by side, which takes three times as long as all the rest.
     """
     gamma = jnp.asarray(sh_coeffs).at[..., 0].add(AMBIENT)
     bands = _bands(normals)
-    apart = (..., *(None,) * (normals.ndim - gamma.ndim + 1))
+    apart = (..., *(None,) * max(normals.ndim - gamma.ndim + 1, 1))
     planes = [sum(band * gamma[..., c, k][apart] for k, band in enumerate(bands)) for c in range(3)]
     return jnp.stack(planes, axis=-1)
 
@@ -62,7 +62,8 @@ def _irradiance_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array])
     for 27 numbers, which 27 separate sums would do far slower."""
     normals, sh_coeffs = primals
     light, from_normals = jax.jvp(lambda n: irradiance.fun(n, sh_coeffs), primals[:1], tangents[:1])
-    flat = normals.reshape(*sh_coeffs.shape[:-2], -1, 3)
+    shared = normals.ndim < sh_coeffs.ndim
+    flat = normals if shared else normals.reshape(*sh_coeffs.shape[:-2], -1, 3)
     from_sh = einsum("k...n,...ck->...nc", jnp.stack(_bands(flat)), tangents[1])
     return light, from_normals + from_sh.reshape(light.shape)
 

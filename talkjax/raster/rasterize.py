@@ -141,35 +141,30 @@ def _screen_linear(bary: list[Array], corner_w: list[Array], w: Array) -> list[A
 def corner_index(
     face_id: Int[Array, "b h w"], faces4: Int[Array, "f 4"], n_batch: int, n_verts: int
 ) -> list[Int[Array, "b h w"]]:
-    """Where each pixel's three corners stand in the vertices of all `n_batch` frames, one after the other.
-
-    The background reads some triangle, never none. Which one changes from pixel to pixel, because in the
-    backward pass all of them add their zero to what they read, and additions to one address wait for each
-    other.
-    """
-    power = 1 << (faces4.shape[0].bit_length() - 1)  # a mask is cheaper than a remainder
-    any_face = (lax.iota(jnp.int32, face_id.size) & (power - 1)).reshape(face_id.shape)
-    face = jnp.where(face_id >= 0, face_id, any_face)
+    """Where each pixel's three corners stand in the vertices of all `n_batch` frames, one after the other;
+    beyond the last for the background: reads of it are filled with zeros, additions to it are left out."""
+    face, seen = jnp.maximum(face_id, 0), face_id >= 0
     offset = n_verts * jnp.arange(n_batch, dtype=jnp.int32)[:, None, None] if n_batch > 1 else 0
-    return [faces4[:, i].at[face].get(mode="promise_in_bounds") + offset for i in range(3)]
+    nowhere = n_verts * n_batch
+    return [
+        jnp.where(seen, faces4[:, i].at[face].get(mode="promise_in_bounds") + offset, nowhere).astype(jnp.uint32)
+        for i in range(3)
+    ]
 
 
 def gather_face_rows(
     rows: Float[Array, "b v c"], face_id: Int[Array, "b h w"], faces4: Int[Array, "f 4"]
 ) -> list[Float[Array, "b h w c"]]:
-    """The rows of each pixel's three corners; zero on the background. `rows` may have batch 1, shared by all.
-
-    Zeroed right after the gather: the background reads some triangle, whose vertices may be NaN.
-    """
+    """The rows of each pixel's three corners; zero on the background. `rows` may have batch 1, shared by
+    all."""
     n_batch, n_verts, n_channels = rows.shape
     if faces4.shape[0] == 0:
         return [jnp.zeros((*face_id.shape, n_channels), rows.dtype)] * 3
-    table, seen = rows.reshape(-1, n_channels), (face_id >= 0)[..., None]
-    gathered = [
-        table.at[index].get(mode="promise_in_bounds")
+    table = rows.reshape(-1, n_channels)
+    return [
+        table.at[index].get(mode="fill", fill_value=0)
         for index in corner_index(face_id, faces4, n_batch, n_verts)
     ]
-    return [jnp.where(seen, g, 0.0) for g in gathered]
 
 
 def gather_face_columns(
@@ -183,9 +178,6 @@ def gather_face_columns(
     n_batch, n_verts, n_channels = rows.shape
     if faces4.shape[0] == 0:
         return [[jnp.zeros(face_id.shape, rows.dtype)] * 3] * n_channels
-    table, seen = rows.reshape(-1, n_channels), face_id >= 0
+    table = rows.reshape(-1, n_channels)
     index = corner_index(face_id, faces4, n_batch, n_verts)
-    return [
-        [jnp.where(seen, table[:, c].at[i].get(mode="promise_in_bounds"), 0.0) for i in index]
-        for c in range(n_channels)
-    ]
+    return [[table[:, c].at[i].get(mode="fill", fill_value=0) for i in index] for c in range(n_channels)]

@@ -43,6 +43,7 @@ def main(argv: list[str]) -> None:
     import jax
     import jax.numpy as jnp
 
+    from talkjax.cli.heap import keep_freed_memory
     from talkjax.face.render import render_faces, render_layers
     from talkjax.infer.person import join_segments, load_segment
     from talkjax.infer.personal import HELD_OUT, open_person
@@ -50,6 +51,7 @@ def main(argv: list[str]) -> None:
     from talkjax.track.identity import Identity
     from talkjax.types import Pose
 
+    keep_freed_memory()  # as every command does
     identity = Identity.open(FLAGS.identity, FLAGS.identities_dir)
     person = open_person(identity)
     heldout = load_segment(*(identity.require_stage(name, verb="prepare") for name in HELD_OUT))

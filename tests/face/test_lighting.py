@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy.special import sph_harm_y
 
-from talkjax.face.lighting import irradiance, sh_basis, shade
+from talkjax.face.lighting import AMBIENT, irradiance, sh_basis, shade
 
 
 def _normals(n: int) -> np.ndarray:
@@ -70,3 +71,34 @@ def test_gradient_of_light_with_respect_to_coefficients_is_the_basis():
     gradient = jax.grad(lambda g: irradiance(normals, g)[0, 1])(jnp.zeros((3, 9)))
     np.testing.assert_allclose(gradient[1], sh_basis(normals)[0], atol=1e-6)
     assert np.all(np.asarray(gradient)[[0, 2]] == 0)
+
+
+@pytest.mark.parametrize(("points", "batch"), [((7,), (2,)), ((3, 5), (2,)), ((3, 5), ())])
+def test_light_and_its_derivatives_are_those_of_the_product_of_matrices(points, batch):
+    rng = np.random.default_rng(8)
+    normals, turned = (jnp.float32(rng.normal(size=(*batch, *points, 3))) for _ in range(2))
+    sh_coeffs, moved = (jnp.float32(rng.normal(size=(*batch, 3, 9))) for _ in range(2))
+
+    def product(normals, sh_coeffs):
+        gamma = sh_coeffs.at[..., 0].add(AMBIENT)
+        flat = sh_basis(normals).reshape(*batch, -1, 9)
+        return jnp.einsum("...nk,...ck->...nc", flat, gamma).reshape(normals.shape)
+
+    weights = jnp.float32(rng.normal(size=normals.shape))
+    results = []
+    for light in (irradiance, product):
+        slope = jax.jvp(light, (normals, sh_coeffs), (turned, moved))
+        back = jax.grad(lambda *x, light=light: jnp.vdot(light(*x), weights), argnums=(0, 1))(normals, sh_coeffs)
+        results.append((*slope, *back))
+    for own, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(own, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_one_set_of_normals_serves_a_batch_of_lights():
+    normals = jnp.float32(_normals(6))
+    sh_coeffs = jnp.float32(np.random.default_rng(4).normal(size=(4, 3, 9)))
+    each = jnp.stack([irradiance(normals, sh) for sh in sh_coeffs])
+    np.testing.assert_allclose(irradiance(normals, sh_coeffs), each, atol=1e-6)
+    of_all = jax.grad(lambda g: irradiance(normals, g).sum())(sh_coeffs)
+    of_one = jax.grad(lambda g: irradiance(normals, g).sum())(sh_coeffs[0])
+    np.testing.assert_allclose(of_all, jnp.broadcast_to(of_one, of_all.shape), rtol=1e-5)

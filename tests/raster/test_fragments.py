@@ -9,6 +9,7 @@ import pytest
 
 from talkjax.errors import InputError
 from talkjax.raster import Topology, interpolate, rasterize
+from talkjax.raster.interpolate import interpolate_planes
 from tests.oracles import raster_oracle
 from tests.raster.meshes import head_mesh, on_grid, padded, view
 
@@ -191,3 +192,45 @@ def test_attributes_may_have_the_batch_or_none(head):
         np.testing.assert_allclose(shared[k], interpolate(attributes[0], one, topology), atol=1e-5)
     with pytest.raises(InputError, match="attributes have shape"):
         interpolate(attributes[:, :7], seen, topology)
+
+
+@pytest.mark.parametrize("n_channels", [1, 4, 6])
+def test_planes_are_the_channels_with_the_same_derivatives(head, n_channels):
+    clip, _, topology, seen = head
+    rng = np.random.default_rng(5)
+    attributes, change = jnp.asarray(rng.normal(size=(2, len(clip), n_channels)).astype(np.float32))
+    turned = jnp.asarray(rng.normal(size=(HEIGHT, WIDTH, 3)).astype(np.float32))
+    weight = jnp.asarray(rng.normal(size=(HEIGHT, WIDTH, n_channels)).astype(np.float32))
+
+    def rows(attributes, bary):
+        return interpolate(attributes, seen.replace(bary=bary), topology)
+
+    def planes(attributes, bary):
+        return jnp.stack(interpolate_planes(attributes, seen.replace(bary=bary), topology), axis=-1)
+
+    results = []
+    for mix in (rows, planes):
+        ahead = jax.jvp(mix, (attributes, seen.bary), (change, turned))
+        back = jax.grad(lambda *x, mix=mix: jnp.vdot(mix(*x), weight), argnums=(0, 1))(attributes, seen.bary)
+        results.append((*ahead, *back))
+    for expected, own in zip(*results, strict=True):
+        np.testing.assert_allclose(own, expected, atol=2e-4)
+    with pytest.raises(InputError, match="attributes have shape"):
+        interpolate_planes(attributes[:7], seen, topology)
+
+
+def test_second_derivatives_of_the_barycentrics(head):
+    clip, _, topology, seen = head
+    rng = np.random.default_rng(6)
+    # a broad face of the middle, so that the quotient of differences means something
+    middle = np.zeros((HEIGHT, WIDTH, 3), np.float32)
+    middle[40:60, 60:90] = rng.normal(size=(20, 30, 3))
+
+    def loss(verts_clip):
+        return (rasterize(verts_clip, topology, HEIGHT, WIDTH).bary ** 2 * middle).sum()
+
+    at, change = jnp.asarray(clip), jnp.asarray(rng.normal(size=clip.shape).astype(np.float32))
+    ahead = jax.jvp(jax.grad(loss), (at,), (change,))[1]
+    back = jax.grad(lambda x: jnp.vdot(jax.grad(loss)(x), change))(at)
+    assert np.isfinite(ahead).all() and np.abs(ahead).max() > 0
+    np.testing.assert_allclose(back, ahead, rtol=1e-3, atol=1e-3 * float(np.abs(ahead).max()))
