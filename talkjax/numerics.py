@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 def matmul(a: Float[Array, "*b i j"], b: Float[Array, "*b j k"]) -> Float[Array, "*b i k"]:
@@ -34,6 +34,19 @@ def safe_divide(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, 
     """`a / b`, and zero with zero gradient where `b` is zero."""
     nonzero = b != 0
     return jnp.where(nonzero, a / jnp.where(nonzero, b, 1.0), 0.0)
+
+
+def computed_once(x: Float[Array, "..."], count: Int[Array, ""]) -> Float[Array, "..."]:
+    """`x`, to the bit, not computed anew for each that reads it, nor for each pixel over which it is spread;
+    derivatives pass.
+
+    Args:
+      count: a number that is never negative, which the compiler must not know.
+
+    A quotient by one. XLA on CPU fuses what makes an array into all that read it, but takes divisions for too
+    dear to be made twice. No barrier (`raster/stored.py` is one): what makes `x` is fused with the division.
+    """
+    return x / (1 - jnp.minimum(count, 0)).astype(x.dtype)
 
 
 def mean(x: Float[Array, "..."]) -> Float[Array, ""]:

@@ -46,8 +46,9 @@ def irradiance(
 ) -> Float[Array, "*b *n 3"]:
     """Light per colour channel at unit camera-space normals: Y . gamma, gamma = sh_coeffs with `AMBIENT`.
 
-    `*n` are vertices, or rows and columns of pixels; vertices may lack the batch and are then shared. Band by band and not as a product of matrices: for that,
-    XLA on CPU writes nine numbers per pixel side by side, which takes three times as long as all the rest.
+    `*n` are vertices, or rows and columns of pixels; vertices may lack the batch and are then shared. Summed
+    band by band, not as a product of matrices: for that, XLA on CPU writes nine numbers per pixel side by
+    side, which takes longer than all the rest.
     """
     gamma = jnp.asarray(sh_coeffs).at[..., 0].add(AMBIENT)
     bands = _bands(normals)

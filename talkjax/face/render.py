@@ -14,11 +14,11 @@ from jaxtyping import Array, Float, Int
 from talkjax.face.lighting import irradiance
 from talkjax.face.model import face_verts, vertex_normals
 from talkjax.face.pose import apply_pose
+from talkjax.numerics import computed_once
 from talkjax.raster.antialias import antialias
 from talkjax.raster.camera import to_clip
 from talkjax.raster.interpolate import interpolate_planes
 from talkjax.raster.rasterize import rasterize
-from talkjax.raster.stored import computed_once
 from talkjax.raster.texture import sample_texture
 from talkjax.raster.topology import Topology
 from talkjax.types import SKIN, Camera, FaceModel, Fragments, Pose

@@ -130,8 +130,8 @@ def _mix(
     grows = share > 0
 
     first = pixel + (jnp.broadcast_to(frame, found.pair.shape) * n_pixels).reshape(-1)
-    # A sum of which the compiler does not know that it changes nothing: the copy that is written into. Without
-    # it XLA on CPU copies the image twice, into this branch and out of it.
+    # A sum of which the compiler does not know that it changes nothing: the copy that is written into.
+    # Without it XLA on CPU copies the image twice, into this branch and out of it.
     nothing = lax.stop_gradient(jnp.minimum(found.pair.reshape(-1)[0], 0).astype(color.dtype))
     flat = color.reshape(-1, color.shape[-1]) + nothing
     for step, chosen in ((1, used & ~is_column), (width, used & is_column)):

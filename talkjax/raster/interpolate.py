@@ -102,7 +102,9 @@ def _mix_planes(
 
 
 @_mix_planes.defjvp
-def _mix_planes_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[list[Array], list[Array]]:
+def _mix_planes_jvp(
+    primals: tuple[Array, ...], tangents: tuple[Array, ...]
+) -> tuple[list[Array], list[Array]]:
     """The part of the attributes in rows: transposed, those scatter several times faster."""
     rows, face_id, bary, faces4 = primals
     columns = gather_face_columns(rows, face_id, faces4)

@@ -11,7 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt
 
 from talkjax.errors import InputError
 from talkjax.raster.topology import Topology
@@ -102,7 +102,8 @@ def locate(
     # total = 2 area_ndc * w0 w1 w2; area_px = area_ndc * width * height / 4
     threshold = (4 * _MIN_AREA_PX / (width * height)) * corner_w[0] * corner_w[1] * corner_w[2]
     usable = seen & (jnp.abs(total) > jnp.abs(threshold))
-    shares = _shares(minors, jnp.where(usable, total, 1.0))  # finite also where unused, or the gradient is NaN
+    # finite also where unused, or the gradient there is NaN
+    shares = _shares(minors, jnp.where(usable, total, 1.0))
     fallback = jnp.where(seen, 1.0 / 3.0, 0.0)
     bary = [jnp.where(usable, share, fallback) for share in shares]
     z = sum(b * c for b, c in zip(bary, corner_z, strict=True))
@@ -140,16 +141,14 @@ def _screen_linear(bary: list[Array], corner_w: list[Array], w: Array) -> list[A
 
 def corner_index(
     face_id: Int[Array, "b h w"], faces4: Int[Array, "f 4"], n_batch: int, n_verts: int
-) -> list[Int[Array, "b h w"]]:
+) -> list[UInt[Array, "b h w"]]:
     """Where each pixel's three corners stand in the vertices of all `n_batch` frames, one after the other;
     beyond the last for the background: reads of it are filled with zeros, additions to it are left out."""
     face, seen = jnp.maximum(face_id, 0), face_id >= 0
     offset = n_verts * jnp.arange(n_batch, dtype=jnp.int32)[:, None, None] if n_batch > 1 else 0
-    nowhere = n_verts * n_batch
-    return [
-        jnp.where(seen, faces4[:, i].at[face].get(mode="promise_in_bounds") + offset, nowhere).astype(jnp.uint32)
-        for i in range(3)
-    ]
+    corners = [faces4[:, i].at[face].get(mode="promise_in_bounds") + offset for i in range(3)]
+    # unsigned: JAX then does not look for indices that count from the end
+    return [jnp.where(seen, corner, n_verts * n_batch).astype(jnp.uint32) for corner in corners]
 
 
 def gather_face_rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Int, Shaped
 
 
 def stored(x: Shaped[Array, "..."], count: Int[Array, ""]) -> Shaped[Array, "..."]:
@@ -16,21 +16,9 @@ def stored(x: Shaped[Array, "..."], count: Int[Array, ""]) -> Shaped[Array, "...
     XLA on CPU fuses what makes a column into all that read it, and so makes it again for each: a vertex
     snapped for every corner, a corner fetched for every column of a row. It drops optimization barriers
     before it fuses. A loop is not fused, not even one that never runs. Elsewhere nothing is done:
-    a GPU waits for the host to know whether a loop goes on.
+    a GPU waits for the host to know whether a loop goes on. What has a gradient: `numerics.computed_once`.
     """
     return lax.platform_dependent(x, count, cpu=_behind_a_loop, default=lambda x, count: x)
-
-
-def computed_once(x: Float[Array, "..."], count: Int[Array, ""]) -> Float[Array, "..."]:
-    """`x`, to the bit, not computed anew for each that reads it; derivatives pass.
-
-    Args:
-      count: a number that is never negative, which the compiler must not know.
-
-    A quotient by one. XLA on CPU takes divisions for too dear to be made twice. Unlike `stored` this is no
-    barrier: it is fused with what makes `x`, and waits for nothing.
-    """
-    return x / (1 - jnp.minimum(count, 0)).astype(x.dtype)
 
 
 def _behind_a_loop(x: Array, count: Array) -> Array:

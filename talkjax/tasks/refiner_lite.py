@@ -22,6 +22,7 @@ from talkjax.nets import memory
 from talkjax.nets.blend import blend
 from talkjax.nets.generator_lite import LiteGenerator
 from talkjax.nets.patch_discriminator import PatchDiscriminator
+from talkjax.raster.stored import stored
 from talkjax.rng import stream_key
 from talkjax.tasks.accumulation import accumulated
 from talkjax.types import EYES, MOUTH, MemoryBank
@@ -105,7 +106,10 @@ def _masks(region: Array) -> Float[Array, "b s s 3"]:
 
 
 def _gradient(image: Array) -> tuple[Array, Array]:
-    return image[:, :, 1:] - image[:, :, :-1], image[:, 1:] - image[:, :-1]
+    """Differences of neighbors in rows and in columns; channels lie along the row, where loops are long."""
+    b, h, w, c = image.shape
+    rows = image.reshape(b, h, w * c)
+    return rows[:, :, c:] - rows[:, :, :-c], rows[:, 1:] - rows[:, :-1]
 
 
 def _half(image: Array) -> Array:
@@ -232,7 +236,7 @@ class LiteRefinerTask:
         )
         use_true = jax.random.bernoulli(key_true, 0.3, (code.shape[0], 1))
         code = jnp.where(use_true, batch.values, code)
-        window, many, one, target = self._recolour(key_colour, batch)
+        window, many, one, target = self._recolour(key_colour, batch, state.step)
         masks = _masks(batch.inputs.region)
         weight = batch.weight[..., None].astype(jnp.float32) * (self.settings.region_weight + 1.0) / 255.0
 
@@ -276,15 +280,18 @@ class LiteRefinerTask:
         )
         return new, metrics | {"loss": loss}
 
-    def _recolour(self, key: Array, batch: RefinerBatch) -> tuple[Array, Array, Array, Array]:
+    def _recolour(self, key: Array, batch: RefinerBatch, step: Array) -> tuple[Array, Array, Array, Array]:
         """One random gain and offset per channel on all images: lights that the clip does not show."""
         b = batch.target.shape[0]
         gain = 1.0 + 0.06 * jax.random.normal(key, (b, 1, 1, 3))
         offset = 0.03 * jax.random.normal(jax.random.fold_in(key, 1), (b, 1, 1, 3))
+        # XLA on CPU would draw them again at each pixel
+        gain, offset = (stored(x, step) for x in (gain, offset))
         i = batch.inputs
-        window = to_signed(i.window) * jnp.tile(gain, (1, 1, 1, 3)) + jnp.tile(offset, (1, 1, 1, 3))
+        frames = i.window.reshape(*i.window.shape[:3], 3, 3)
+        window = to_signed(frames) * gain[..., None, :] + offset[..., None, :]
         many, one, target = (to_signed(x) * gain + offset for x in (i.many, i.one, batch.target))
-        return window, many, one, target
+        return window.reshape(i.window.shape), many, one, target
 
     def _patch(self, key: Array, masks: Array) -> Any:
         """A function that cuts one random square of `PATCH` pixels, or the whole picture, near mouth or eyes

@@ -220,7 +220,7 @@ def test_planes_are_the_channels_with_the_same_derivatives(head, n_channels):
 
 
 def test_second_derivatives_of_the_barycentrics(head):
-    clip, _, topology, seen = head
+    clip, _, topology, _ = head
     rng = np.random.default_rng(6)
     # a broad face of the middle, so that the quotient of differences means something
     middle = np.zeros((HEIGHT, WIDTH, 3), np.float32)
