@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jax import lax
+from jaxtyping import Array, Float
 
 
 def matmul(a: Float[Array, "*b i j"], b: Float[Array, "*b j k"]) -> Float[Array, "*b i k"]:
@@ -36,17 +37,17 @@ def safe_divide(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, 
     return jnp.where(nonzero, a / jnp.where(nonzero, b, 1.0), 0.0)
 
 
-def computed_once(x: Float[Array, "..."], count: Int[Array, ""]) -> Float[Array, "..."]:
-    """`x`, to the bit, not computed anew for each that reads it, nor for each pixel over which it is spread;
-    derivatives pass.
+def computed_once(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """`x`, to the bit, not computed anew for each that reads it; derivatives pass.
 
-    Args:
-      count: a number that is never negative, which the compiler must not know.
-
-    A quotient by one. XLA on CPU fuses what makes an array into all that read it, but takes divisions for too
-    dear to be made twice. No barrier (`raster/stored.py` is one): what makes `x` is fused with the division.
+    XLA on CPU fuses what makes an array into what reads it, often into several readers, but counts divisions
+    as dear and mostly leaves those where they are: this is a quotient by ones of which it does not know that
+    they are ones. (By one number for all it would become a product.) A hint, no barrier, and no work: LLVM
+    sees through it. Measure whether it helps.
     """
-    return x / (1 - jnp.minimum(count, 0)).astype(x.dtype)
+    bits = lax.bitcast_convert_type(x, jnp.dtype(f"int{8 * x.dtype.itemsize}"))
+    nothing = jnp.minimum(lax.shift_right_logical(bits, jnp.ones_like(bits)), 0)
+    return x / lax.stop_gradient((1 - nothing).astype(x.dtype))
 
 
 def mean(x: Float[Array, "..."]) -> Float[Array, ""]:

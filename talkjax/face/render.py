@@ -93,9 +93,8 @@ class FaceRenderer:
         else:
             verts_clip = to_clip(verts_cam, camera, size, size)
         seen = rasterize(verts_clip, self.topology, size, size, backend=backend)
-        some = seen.face_id.reshape(-1)[0] + 1
         uv = interpolate_planes(jnp.asarray(self.model.uvs), seen, self.topology)
-        uv = [computed_once(plane, some) for plane in uv]  # or each texel computes them for its own address
+        uv = [computed_once(plane) for plane in uv]  # or each texel computes them for its own address
         moving = jnp.concatenate([self.normals(verts_cam), verts_clip[..., 3:]], axis=-1)
         *normal, depth = interpolate_planes(moving, seen, self.topology)
         region = jnp.asarray(self.model.face_region)[jnp.maximum(seen.face_id, 0)]
@@ -132,9 +131,8 @@ def _posed_maps(
 
 @jax.jit
 def _lit_textures(uv: Array, light: Array, region: Array, textures: Array) -> Array:
-    some = region.reshape(-1)[0] + 1
-    albedo = computed_once(sample_texture(textures, uv), some)
-    light = computed_once(light, some)
+    albedo = computed_once(sample_texture(textures, uv))
+    light = computed_once(light)
     lit = albedo * jnp.tile(light, (1,) * (light.ndim - 1) + (textures.shape[-1] // 3,))
     return jnp.where(region[..., None] >= 0, jnp.clip(lit, 0.0, 1.0), 0.0)
 
