@@ -38,7 +38,7 @@ def safe_divide(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, 
 
 
 def computed_once(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`x`, to the bit, not computed anew for each that reads it; derivatives pass.
+    """`x`, to the bit (of normal numbers), not computed anew for each that reads it; derivatives pass.
 
     XLA on CPU fuses what makes an array into what reads it, often into several readers, but counts divisions
     as dear and mostly leaves those where they are: this is a quotient by ones of which it does not know that
