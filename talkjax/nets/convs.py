@@ -57,6 +57,19 @@ def depth_to_space(x: Float[Array, "b h w c_big"], block: int) -> Float[Array, "
     return x.reshape(b, h * block, w * block, c)
 
 
+def max_pool3(x: Float[Array, "b h w c"], strides: tuple[int, int]) -> Float[Array, "b ho wo c"]:
+    """Maximum over 3x3 windows that lie within the image.
+
+    Maxima of shifted copies, rows first: on CPU three to five times as fast as XLA's window reduction, whose
+    gradient also searches each window for where its maximum is. Equal maxima share the gradient.
+    """
+    for axis, stride in zip((1, 2), strides, strict=True):
+        span = (x.shape[axis] - 3) // stride * stride + 1
+        first, second, third = (lax.slice_in_dim(x, i, i + span, stride, axis) for i in range(3))
+        x = jnp.maximum(jnp.maximum(first, second), third)
+    return x
+
+
 _any_platform: contextvars.ContextVar[bool] = contextvars.ContextVar("any_platform", default=False)
 
 

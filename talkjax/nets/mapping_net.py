@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from talkjax.nets.convs import max_pool3
 from talkjax.nets.layers import NORM_EPS, REFERENCE_INIT, Conv, moments, normal_around_one
 
 LSTM_LAYERS = 3
@@ -144,8 +145,8 @@ class PaperMappingNet(nn.Module):
             x = x.reshape(b, t, *x.shape[1:])
             x = nn.relu(norm(x, train)).reshape(b * t, *x.shape[2:])
             if i == 1:
-                x = nn.max_pool(x, window_shape=(3, 3), strides=(1, 2))
-        x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
+                x = max_pool3(x, (1, 2))
+        x = max_pool3(x, (2, 2))
         # Channel-major, as the reference flattens: its linear weights then fit without a permutation.
         x = x.transpose(0, 3, 1, 2).reshape(b * t, -1)
         for dense in self.dense:

@@ -147,17 +147,8 @@ class ReconstructionNet(nn.Module):
 
 
 def _max_pool(x: Float[Array, "b h w c"], before: int) -> Float[Array, "b ho wo c"]:
-    """3x3, stride 2, of values that are not negative: zeros pad as well as -inf.
-
-    Maxima of shifted copies, rows first: four times as fast as XLA's window reduction on CPU.
-    """
-    _, h, w, _ = x.shape
-    h, w = (h + before - 2) // 2 + 1, (w + before - 2) // 2 + 1
-    x = jnp.pad(x, ((0, 0), (before, 1), (before, 1), (0, 0)))
-    for axis, size in ((1, h), (2, w)):
-        shifted = [jax.lax.slice_in_dim(x, i, i + 2 * size - 1, 2, axis) for i in range(3)]
-        x = jnp.maximum(jnp.maximum(shifted[0], shifted[1]), shifted[2])
-    return x
+    """3x3, stride 2, of values that are not negative: zeros pad as well as -inf."""
+    return convs.max_pool3(jnp.pad(x, ((0, 0), (before, 1), (before, 1), (0, 0))), (2, 2))
 
 
 def fold(net: ReconstructionNet, variables: Any, *, winograd_kernels: bool = True) -> tuple[Any, Any]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from talkjax.nets.convs import max_pool3
 from talkjax.nets.layers import HE_INIT, Conv
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -47,7 +48,7 @@ class ResNet18(nn.Module):
         x = nn.relu(conv(x, self.width, 7, 2))
         # nothing is below 0, so zeros pad as well as -inf; and jax2onnx forgets the pool's own padding
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
+        x = max_pool3(x, (2, 2))
         for stage in range(4):
             features = self.width * 2**stage
             for block in range(2):

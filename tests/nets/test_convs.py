@@ -133,3 +133,20 @@ def test_gradients_keep_bfloat16() -> None:
         grad = jax.grad(lambda x, k, form=form: form(x, k).astype(jnp.float32).sum(), (0, 1))
         grads = jax.eval_shape(grad, x, kernel)
         assert all(g.dtype == jnp.bfloat16 for g in grads)
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides"), [((2, 28, 12, 5), (1, 2)), ((3, 26, 5, 4), (2, 2)), ((1, 3, 3, 2), (2, 1))]
+)
+def test_max_pool_and_its_gradient_are_those_of_the_window_reduction(shape, strides):
+    x = jnp.asarray(np.random.default_rng(0).permutation(int(np.prod(shape))).reshape(shape), jnp.float32)
+
+    def windows(x):
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, *strides, 1), "VALID")
+
+    expected, pull = jax.vjp(windows, x)
+    got, own_pull = jax.vjp(lambda x: convs.max_pool3(x, strides), x)
+    np.testing.assert_array_equal(got, expected)
+    weight = jnp.asarray(np.random.default_rng(1).normal(size=got.shape).astype(np.float32))
+    np.testing.assert_allclose(own_pull(weight)[0], pull(weight)[0], atol=1e-5)
+    np.testing.assert_allclose(jax.jit(convs.max_pool3, static_argnums=1)(x, strides), got)
