@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from talkjax.losses import mapping as losses
 from talkjax.nets.mapping_net import PaperMappingNet
 from talkjax.rng import stream_key
+from talkjax.tasks.adam import adam
 from talkjax.tasks.mapping_targets import Targets
 
 SEQUENCE, BATCH = 16, 16
@@ -62,7 +63,7 @@ class MappingTask:
     def __init__(self, targets: Targets, seed: int = 0, learning_rate: float = 1e-4):
         self.targets, self.seed = targets, seed
         self.net = make_net(targets.n_exp)
-        self.optimizer = optax.adam(learning_rate, b1=0.5, b2=0.999)  # §3.5
+        self.optimizer = adam(learning_rate, b1=0.5, b2=0.999)  # §3.5
 
     def init(self) -> MappingState:
         variables = jax.jit(self.net.init)(stream_key(self.seed, "init"), jnp.zeros((1, SEQUENCE, 28, 12)))

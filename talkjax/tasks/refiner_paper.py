@@ -29,6 +29,7 @@ from talkjax.nets.patch_discriminator import PatchDiscriminator
 from talkjax.nets.resnet import ResNet18
 from talkjax.rng import stream_key
 from talkjax.tasks.accumulation import accumulated
+from talkjax.tasks.adam import adam
 from talkjax.tasks.refiner_lite import AnyArray, to_signed
 from talkjax.types import MemoryBank
 
@@ -116,7 +117,7 @@ class PaperRefinerTask:
         self.discriminator = PatchDiscriminator(s.discriminator_width, dtype=dtype)
         self.trunk = ResNet18(s.trunk_width, dtype)
         self.encoder = KeyEncoder(s.n_keys)
-        self._optimizer = accumulated(optax.adam(s.learning_rate, b1=0.5, b2=0.999), s.accumulate)
+        self._optimizer = accumulated(adam(s.learning_rate, b1=0.5, b2=0.999), s.accumulate)
 
     def init(self) -> PaperState:
         """A fresh state; abstract under `jax.eval_shape`."""
