@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 
@@ -35,19 +34,6 @@ def safe_divide(a: Float[Array, "..."], b: Float[Array, "..."]) -> Float[Array, 
     """`a / b`, and zero with zero gradient where `b` is zero."""
     nonzero = b != 0
     return jnp.where(nonzero, a / jnp.where(nonzero, b, 1.0), 0.0)
-
-
-def computed_once(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """`x`, to the bit (of normal numbers), not computed anew for each that reads it; derivatives pass.
-
-    XLA on CPU fuses what makes an array into what reads it, often into several readers, but counts divisions
-    as dear and mostly leaves those where they are: this is a quotient by ones of which it does not know that
-    they are ones. (By one number for all it would become a product.) A hint, no barrier, and no work: LLVM
-    sees through it. Measure whether it helps.
-    """
-    bits = lax.bitcast_convert_type(x, jnp.dtype(f"int{8 * x.dtype.itemsize}"))
-    nothing = jnp.minimum(lax.shift_right_logical(bits, jnp.ones_like(bits)), 0)
-    return x / lax.stop_gradient((1 - nothing).astype(x.dtype))
 
 
 def mean(x: Float[Array, "..."]) -> Float[Array, ""]:

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "talkjax"
 
-FIRST = {"types", "config", "numerics", "rng", "errors", "progress", "results", "xla_flags"}
+FIRST = {"types", "config", "numerics", "materialize", "rng", "errors", "progress", "results", "xla_flags"}
 _MODELS = FIRST | {"audio", "raster", "face"}
 _ALL_BUT_TRAIN = _MODELS | {
     "nets",

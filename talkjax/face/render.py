@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from talkjax.face.lighting import irradiance
 from talkjax.face.model import face_verts, vertex_normals
 from talkjax.face.pose import apply_pose
-from talkjax.numerics import computed_once
+from talkjax.materialize import computed_once
 from talkjax.raster.antialias import antialias
 from talkjax.raster.camera import to_clip
 from talkjax.raster.interpolate import interpolate_planes

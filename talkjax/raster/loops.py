@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from talkjax.materialize import stored
 from talkjax.raster import depth_key, size_classes, tiles
 from talkjax.raster.depth_key import KeyBuffer
 from talkjax.raster.scene import Scene
 from talkjax.raster.snap import Corners, gather_rows, pixel_box
-from talkjax.raster.stored import stored
 from talkjax.raster.triangles import LARGE_CLASS, N_CLASSES, classify, windows
 from talkjax.raster.windows import (
     EMPTY_WINDOW,

@@ -10,8 +10,8 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from talkjax.materialize import stored
 from talkjax.raster.snap import snap_verts
-from talkjax.raster.stored import stored
 
 
 @dataclasses.dataclass(frozen=True)

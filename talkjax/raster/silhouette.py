@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
+from talkjax.materialize import stored
 from talkjax.raster import depth_key, size_classes
 from talkjax.raster.edges import Edges
 from talkjax.raster.segments import Segment, cross, in_view, is_steep, lines_crossed, segment, to_pixels
 from talkjax.raster.snap import HALF_PIXEL, MAX_COORDINATE, ONE_PIXEL
-from talkjax.raster.stored import stored
 
 EDGE_CHUNK, CROSSING_CHUNK = 512, 1024
 ABSENT, FRONT, BACK = 0, 1, 2

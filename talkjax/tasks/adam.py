@@ -10,7 +10,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float
 
-from talkjax.raster.stored import stored
+from talkjax.materialize import stored
 
 _LARGE = 2**16
 """Numbers from which on a loop around an array costs nothing next to a copy of it."""

@@ -18,11 +18,12 @@ from flax import struct
 from jaxtyping import Array, Float, Int, UInt8
 
 from talkjax import numerics
+from talkjax.losses.reconstruction import gradient_l1, l1, multi_scale_l1
+from talkjax.materialize import stored
 from talkjax.nets import memory
 from talkjax.nets.blend import blend
 from talkjax.nets.generator_lite import LiteGenerator
 from talkjax.nets.patch_discriminator import PatchDiscriminator
-from talkjax.raster.stored import stored
 from talkjax.rng import stream_key
 from talkjax.tasks.accumulation import accumulated
 from talkjax.types import EYES, MOUTH, MemoryBank
@@ -105,18 +106,6 @@ def _masks(region: Array) -> Float[Array, "b s s 3"]:
     return jnp.stack([region >= 0, region == MOUTH, region == EYES], axis=-1).astype(jnp.float32)
 
 
-def _gradient(image: Array) -> tuple[Array, Array]:
-    """Differences of neighbors in rows and in columns; channels lie along the row, where loops are long."""
-    b, h, w, c = image.shape
-    rows = image.reshape(b, h, w * c)
-    return rows[:, :, c:] - rows[:, :, :-c], rows[:, 1:] - rows[:, :-1]
-
-
-def _half(image: Array) -> Array:
-    b, h, w, c = image.shape
-    return image.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
-
-
 def _bce(logits: Any, target: float) -> Array:
     return numerics.mean(jax.nn.softplus(logits) - target * logits)
 
@@ -197,10 +186,8 @@ class LiteRefinerTask:
 
     def _reconstruction(self, fake: Array, target: Array, weight: Array) -> Array:
         """Weighted L1 on three scales and on gradients."""
-        error = (fake - target) * weight
-        loss = numerics.mean(jnp.abs(error)) + 0.5 * sum(numerics.mean(jnp.abs(g)) for g in _gradient(error))
-        half = _half(error)
-        return loss + 0.5 * numerics.mean(jnp.abs(half)) + 0.5 * numerics.mean(jnp.abs(_half(half)))
+        edges, coarse = (loss(fake, target, weight) for loss in (gradient_l1, multi_scale_l1))
+        return l1(fake, target, weight) + 0.5 * edges + 0.5 * coarse
 
     def _memory_step(self, state: RefinerState, batch: RefinerBatch) -> tuple[Array, Any, MemoryBank, Array]:
         """Trains the query and writes the batch, in the reference's order (§5.5): loss, then update."""

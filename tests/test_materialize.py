@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from talkjax.numerics import computed_once
+from talkjax.materialize import computed_once
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
